@@ -21,13 +21,20 @@ function isFolded({ domain, size, count, traceback }: TraceRows): boolean {
   for (let i = 1; i < size.length; i++) {
     const order = traceback[i]! - traceback[i - 1]! || domain[i]! - domain[i - 1]! || size[i]! - size[i - 1]!;
     if (order < 0) return false;
-    if (order === 0 && mergeable(count[i]!, count[i - 1]!)) return false;
+    if (order === 0 && (mergeable(count[i]!, count[i - 1]!) || fraction(count[i - 1]!) > fraction(count[i]!))) {
+      return false;
+    }
   }
   return true;
 }
 
 function mergeable(a: number, b: number): boolean {
   return Number.isInteger(a) && Number.isInteger(b) && a + b <= Number.MAX_SAFE_INTEGER;
+}
+
+/** 1 for a count that is not whole: such rows come after those with which they cannot be merged. */
+function fraction(count: number): number {
+  return Number.isInteger(count) ? 0 : 1;
 }
 
 /** Merges rows through a hash table, as far as that pays; the order is that of first occurrence. */
@@ -96,21 +103,23 @@ function rehash(rows: TraceRows, length: number, size: number): Uint32Array<Arra
   return slots;
 }
 
-/** Sorts stably by traceback, domain and size, the least significant digit first. */
+/** Sorts stably by traceback, domain, size, and whole counts before others, the least significant digit first. */
 function sortRows(rows: TraceRows): TraceRows {
   const length = rows.size.length;
   const low = new Uint32Array(length);
   const high = new Uint32Array(length);
+  const fractions = new Uint32Array(length);
   for (let i = 0; i < length; i++) {
     const size = rows.size[i]!;
     low[i] = size;
     high[i] = size / 0x1_0000_0000;
+    fractions[i] = fraction(rows.count[i]!);
   }
   let order = new Uint32Array(length);
   for (let i = 0; i < length; i++) order[i] = i;
   let spare = new Uint32Array(length);
   const starts = new Uint32Array(DIGITS);
-  for (const key of [low, high, rows.domain, rows.traceback]) {
+  for (const key of [fractions, low, high, rows.domain, rows.traceback]) {
     let all = 0;
     for (let i = 0; i < length; i++) all |= key[i]!;
     for (let shift = 0; shift < 32 && all >>> shift !== 0; shift += DIGIT_BITS) {

@@ -1,0 +1,40 @@
+/* The tracer's own memory. Nothing here calls malloc. */
+#ifndef TM_ARENA_H
+#define TM_ARENA_H
+
+#include "platform.h"
+
+#define tm_likely(x) __builtin_expect(!!(x), 1)
+#define tm_unlikely(x) __builtin_expect(!!(x), 0)
+
+/* Pages from the system, counted in tm_arena_bytes(). NULL when there are none. */
+void *tm_arena_map(size_t bytes);
+void tm_arena_unmap(void *start, size_t bytes);
+/*
+ * As much of `bytes` as can be had, halving down to a 1/1024 of it; *got says how much. For tables that
+ * grow in place: address space is taken at once, memory only when touched.
+ */
+void *tm_arena_reserve(size_t bytes, size_t *got);
+/* Address space taken; what of it is touched is for the kernel to say, so tables report their own use. */
+size_t tm_arena_bytes(void);
+
+/* A lock for the tracer's own short critical sections; never held while calling out. */
+typedef uint32_t tm_lock;
+
+static inline void tm_lock_take(tm_lock *lock) {
+    for (unsigned spins = 0; tm_unlikely(__atomic_exchange_n(lock, 1, __ATOMIC_ACQUIRE)); spins++) {
+        if (spins & 63) __builtin_ia32_pause();
+        else os_yield();
+    }
+}
+
+static inline void tm_lock_drop(tm_lock *lock) { __atomic_store_n(lock, 0, __ATOMIC_RELEASE); }
+
+static inline uint64_t tm_hash64(uint64_t a) {
+    a ^= a >> 32;
+    a *= 0x9E3779B97F4A7C15ull;
+    a ^= a >> 29;
+    return a * 0xD6E8FEB86659FD93ull;
+}
+
+#endif

@@ -1,0 +1,144 @@
+/* What the shim exports to the runtime back ends, but for the engines. */
+#include <string.h>
+#include <unistd.h>
+
+#include "blocks.h"
+#include "hooks.h"
+#include "image.h"
+#include "slots.h"
+#include "traces.h"
+#include "unwind.h"
+#include "v8.h"
+
+static tm_lock control_lock; /* one control call at a time */
+
+uint32_t tracemalloc_abi(void) { return TM_ABI_VERSION; }
+
+uint32_t tracemalloc_status(void) {
+    return (tm_gate != TM_GATE_OFF ? TM_STATUS_TRACING : 0) | (tm_preloaded ? TM_STATUS_PRELOADED : 0);
+}
+
+int32_t tracemalloc_start(uint32_t nframe) {
+    if (nframe < 1 || nframe > 65535) return TM_ERROR_STATE;
+    int32_t result = TM_OK;
+    tm_lock_take(&control_lock);
+    if (tm_gate == TM_GATE_OFF) {
+        tm_hooks_resolve();
+        if (!tm_traces_init()) {
+            result = TM_ERROR_NO_MEMORY;
+        } else {
+            tm_traceback_limit = nframe;
+            tm_thread_install_fork_handlers();
+            tm_gate_close();
+            tm_traced_reset(true);
+            tm_gate_open(true);
+            if (!tm_preloaded) tm_slots_patch();
+        }
+    }
+    tm_lock_drop(&control_lock);
+    return result;
+}
+
+int32_t tracemalloc_stop(void) {
+    tm_lock_take(&control_lock);
+    if (tm_gate != TM_GATE_OFF) {
+        if (!tm_preloaded) tm_slots_restore();
+        tm_gate_close();
+        tm_blocks_clear();
+        tm_traces_clear();
+        tm_traced_reset(true);
+        tm_gate_open(false);
+    }
+    tm_lock_drop(&control_lock);
+    return TM_OK;
+}
+
+int32_t tracemalloc_clear(void) {
+    tm_lock_take(&control_lock);
+    bool tracing = tm_gate != TM_GATE_OFF;
+    if (tracing) {
+        tm_gate_close();
+        tm_blocks_clear();
+        tm_tree_clear();
+        tm_traced_reset(true);
+        tm_gate_open(true);
+    }
+    tm_lock_drop(&control_lock);
+    return tracing ? TM_OK : TM_ERROR_STATE;
+}
+
+void tracemalloc_memory(uint64_t out[4]) {
+    memset(out, 0, 4 * sizeof *out);
+    tm_lock_take(&control_lock);
+    if (tm_gate != TM_GATE_OFF) {
+        tm_gate_close();
+        tm_traced_memory(&out[0], &out[1]);
+        out[2] = tm_blocks_bytes() + tm_traces_bytes();
+        out[3] = tm_traceback_limit;
+        tm_gate_open(true);
+    }
+    tm_lock_drop(&control_lock);
+}
+
+void tracemalloc_reset_peak(void) {
+    tm_lock_take(&control_lock);
+    if (tm_gate != TM_GATE_OFF) {
+        tm_gate_close();
+        tm_traced_reset(false);
+        tm_gate_open(true);
+    }
+    tm_lock_drop(&control_lock);
+}
+
+const tm_image *tracemalloc_snapshot(void) {
+    const tm_image *image = NULL;
+    tm_lock_take(&control_lock);
+    if (tm_gate != TM_GATE_OFF) image = tm_image_take();
+    tm_lock_drop(&control_lock);
+    return image;
+}
+
+void tracemalloc_release(const tm_image *image) { tm_image_release(image); }
+
+/* ---- preloaded: `tracemalloc run` says in the environment that tracing is to begin at once ---- */
+
+#define PRELOAD_VARIABLE "TRACEMALLOC_PRELOAD=" /* the traceback limit */
+#define LOADER_VARIABLE "LD_PRELOAD="
+
+/* Takes one variable out of the environment in place, as if it had never been set: children do not inherit it. */
+static const char *take_variable(const char *prefix) {
+    const char *found = NULL;
+    char **to = environ;
+    for (char **from = environ; from && *from; from++) {
+        if (!found && !strncmp(*from, prefix, strlen(prefix))) found = *from + strlen(prefix);
+        else *to++ = *from;
+    }
+    if (found) *to = NULL;
+    return found;
+}
+
+static void give_back_loader_variable(const char *value);
+
+__attribute__((constructor)) static void begin_preloaded(void) {
+    tm_hooks_resolve();
+    if (!tm_preloaded) return;
+    const char *limit = take_variable(PRELOAD_VARIABLE);
+    if (!limit) return;
+    uint32_t nframe = 0;
+    for (; *limit >= '0' && *limit <= '9' && nframe <= 65535; limit++) nframe = nframe * 10 + (uint32_t)(*limit - '0');
+    give_back_loader_variable(take_variable(LOADER_VARIABLE));
+    tracemalloc_start(nframe);
+}
+
+/* LD_PRELOAD named the shim first; what the user had set stands behind it. */
+static void give_back_loader_variable(const char *value) {
+    const char *rest = value ? strchr(value, ':') : NULL;
+    if (!rest || !rest[1]) return;
+    /* The variable's own text is shortened in place: "LD_PRELOAD=shim:others" → "LD_PRELOAD=others". */
+    char *name = (char *)value - strlen(LOADER_VARIABLE);
+    memmove((char *)value, rest + 1, strlen(rest + 1) + 1);
+    char **end = environ;
+    while (*end) end++;
+    end[0] = name; /* take_variable() left room for one */
+    end[1] = NULL;
+}

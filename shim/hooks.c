@@ -1,0 +1,205 @@
+/*
+ * malloc and its family. Preloaded, these definitions stand before libc's; hooked in at run time, slots of the
+ * loaded objects are made to point here (slots.c). Either way: the real function does the work, then the block is
+ * recorded; a block is forgotten before it is given back, while its address cannot yet be anyone else's.
+ */
+#include "hooks.h"
+
+#include <dlfcn.h>
+#include <errno.h>
+#include <malloc.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "blocks.h"
+#include "unwind.h"
+
+struct tm_next tm_next;
+
+/* ---- the time before the next allocator is known ---- */
+
+/* dlsym() may allocate: such blocks come from here, and are never given back. */
+static char early[16384] __attribute__((aligned(16)));
+static size_t early_used;
+static uint32_t resolving; /* thread that is resolving */
+
+static bool is_early(const void *block) { return (const char *)block >= early && (const char *)block < early + sizeof early; }
+
+static void *early_alloc(size_t size, size_t alignment) {
+    if (alignment < 16) alignment = 16;
+    size_t at = (__atomic_fetch_add(&early_used, size + alignment, __ATOMIC_RELAXED) + alignment - 1) & ~(alignment - 1);
+    if (size > sizeof early || at + size > sizeof early) {
+        errno = ENOMEM;
+        return NULL;
+    }
+    return early + at; /* zeroed, never used before */
+}
+
+bool tm_preloaded;
+
+/* dlsym() says void *, C says that this is no function. */
+#define LOOK_UP(name)                                  \
+    do {                                               \
+        void *symbol = dlsym(scope, #name);            \
+        memcpy(&tm_next.name, &symbol, sizeof symbol); \
+    } while (0);
+
+void tm_hooks_resolve(void) {
+    static uint32_t done;
+    if (__atomic_load_n(&done, __ATOMIC_ACQUIRE)) return;
+    uint32_t me = (uint32_t)os_thread_id(), nobody = 0;
+    while (!__atomic_compare_exchange_n(&resolving, &nobody, me, false, __ATOMIC_ACQUIRE, __ATOMIC_RELAXED)) {
+        if (nobody == me) return;
+        nobody = 0;
+        os_yield();
+    }
+    if (!done) {
+        void *(*ours)(size_t) = malloc;
+        void *theirs = dlsym(RTLD_DEFAULT, "malloc");
+        tm_preloaded = !memcmp(&ours, &theirs, sizeof theirs);
+        void *scope = tm_preloaded ? RTLD_NEXT : RTLD_DEFAULT;
+        TM_HOOKS(LOOK_UP)
+        LOOK_UP(malloc_usable_size)
+        __atomic_store_n(&done, 1, __ATOMIC_RELEASE);
+    }
+    __atomic_store_n(&resolving, 0, __ATOMIC_RELEASE);
+}
+
+/* The next allocator's function, or NULL while this very thread is looking for it. */
+#define NEXT(name) (tm_likely(tm_next.name != NULL) ? tm_next.name : (tm_hooks_resolve(), tm_next.name))
+
+/* ---- recording ---- */
+
+#define FRAME ((const uint64_t *)__builtin_frame_address(0))
+
+/* The program sees the errno that the real function left. */
+static inline __attribute__((always_inline)) void record(void *block, size_t size, const uint64_t *fp) {
+    if (tm_unlikely(!block)) return;
+    tm_thread *self = tm_enter();
+    if (!self) return;
+    tm_block_put(self, (uintptr_t)block, size, tm_traceback(self, fp));
+    tm_leave(self);
+}
+
+static inline __attribute__((always_inline)) bool forget(void *block, uint64_t *size, uint32_t *node) {
+    tm_thread *self = tm_enter();
+    if (!self) return false;
+    bool known = tm_block_take(self, (uintptr_t)block, size, node);
+    tm_leave(self);
+    return known;
+}
+
+static void restore(void *block, uint64_t size, uint32_t node) {
+    tm_thread *self = tm_enter();
+    if (!self) return;
+    tm_block_put(self, (uintptr_t)block, size, node);
+    tm_leave(self);
+}
+
+#define HOOK TM_EXPORT __attribute__((hot))
+
+HOOK void *malloc(size_t size) {
+    void *(*next)(size_t) = NEXT(malloc);
+    if (tm_unlikely(!next)) return early_alloc(size, 16);
+    void *block = next(size);
+    record(block, size, FRAME);
+    return block;
+}
+
+HOOK void *calloc(size_t count, size_t size) {
+    void *(*next)(size_t, size_t) = NEXT(calloc);
+    if (tm_unlikely(!next)) {
+        size_t bytes;
+        return __builtin_mul_overflow(count, size, &bytes) ? NULL : early_alloc(bytes, 16);
+    }
+    void *block = next(count, size);
+    record(block, count * size, FRAME); /* it did not overflow, or there is no block */
+    return block;
+}
+
+HOOK void free(void *block) {
+    uint64_t size;
+    uint32_t node;
+    if (!block) return;
+    forget(block, &size, &node);
+    if (tm_unlikely(is_early(block))) return;
+    void (*next)(void *) = NEXT(free);
+    if (tm_likely(next != NULL)) next(block);
+}
+
+static inline __attribute__((always_inline)) void *reallocate(void *block, size_t size, const uint64_t *fp) {
+    void *(*next)(void *, size_t) = NEXT(realloc);
+    if (tm_unlikely(!next || is_early(block))) {
+        void *moved = next ? tm_next.malloc(size) : early_alloc(size, 16);
+        if (!moved) return NULL;
+        size_t most = is_early(block) ? (size_t)(early + sizeof early - (char *)block) : 0;
+        memcpy(moved, block, size < most ? size : most);
+        if (next) record(moved, size, fp);
+        return moved;
+    }
+    uint64_t old_size = 0;
+    uint32_t old_node = 0;
+    bool known = block && forget(block, &old_size, &old_node);
+    void *moved = next(block, size);
+    if (moved) record(moved, size, fp);
+    else if (known && size) restore(block, old_size, old_node); /* it failed: the block is as it was. Of size 0 it was freed. */
+    return moved;
+}
+
+HOOK void *realloc(void *block, size_t size) { return reallocate(block, size, FRAME); }
+
+HOOK void *reallocarray(void *block, size_t count, size_t size) {
+    size_t bytes;
+    if (tm_unlikely(__builtin_mul_overflow(count, size, &bytes))) {
+        errno = ENOMEM;
+        return NULL;
+    }
+    return reallocate(block, bytes, FRAME);
+}
+
+HOOK int posix_memalign(void **out, size_t alignment, size_t size) {
+    int (*next)(void **, size_t, size_t) = NEXT(posix_memalign);
+    if (tm_unlikely(!next)) return (*out = early_alloc(size, alignment)) ? 0 : ENOMEM;
+    int result = next(out, alignment, size);
+    if (result == 0) record(*out, size, FRAME);
+    return result;
+}
+
+HOOK void *aligned_alloc(size_t alignment, size_t size) {
+    void *(*next)(size_t, size_t) = NEXT(aligned_alloc);
+    if (tm_unlikely(!next)) return early_alloc(size, alignment);
+    void *block = next(alignment, size);
+    record(block, size, FRAME);
+    return block;
+}
+
+HOOK void *memalign(size_t alignment, size_t size) {
+    void *(*next)(size_t, size_t) = NEXT(memalign);
+    if (tm_unlikely(!next)) return early_alloc(size, alignment);
+    void *block = next(alignment, size);
+    record(block, size, FRAME);
+    return block;
+}
+
+HOOK void *valloc(size_t size) {
+    void *(*next)(size_t) = NEXT(valloc);
+    if (tm_unlikely(!next)) return early_alloc(size, 4096);
+    void *block = next(size);
+    record(block, size, FRAME);
+    return block;
+}
+
+HOOK void *pvalloc(size_t size) {
+    void *(*next)(size_t) = NEXT(pvalloc);
+    if (tm_unlikely(!next)) return early_alloc((size + 4095) & ~4095ul, 4096);
+    void *block = next(size);
+    record(block, size, FRAME);
+    return block;
+}
+
+HOOK size_t malloc_usable_size(void *block) {
+    if (tm_unlikely(is_early(block))) return (size_t)(early + sizeof early - (char *)block);
+    size_t (*next)(void *) = NEXT(malloc_usable_size);
+    return tm_likely(next != NULL) ? next(block) : 0;
+}

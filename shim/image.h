@@ -1,0 +1,11 @@
+/* A snapshot of the tables as one piece of memory. */
+#ifndef TM_IMAGE_H
+#define TM_IMAGE_H
+
+#include "tracemalloc.h"
+
+/* Closes the gate only while the blocks are copied. */
+const tm_image *tm_image_take(void);
+void tm_image_release(const tm_image *image);
+
+#endif

@@ -1,0 +1,52 @@
+/* What a platform must supply. Everything here may be called from inside malloc. */
+#ifndef TM_PLATFORM_H
+#define TM_PLATFORM_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* Zeroed pages, backed by memory only once touched; NULL when there are none. */
+void *os_map(size_t bytes);
+void os_unmap(void *start, size_t bytes);
+/* The pages read as zero again, and take no memory. */
+void os_discard(void *start, size_t bytes);
+
+/* Copies [from, from + bytes) if all of it is readable; never faults. */
+bool os_read(uintptr_t from, void *to, size_t bytes);
+
+int32_t os_thread_id(void);
+bool os_thread_alive(int32_t id);
+/* At most 15 bytes and a NUL. */
+void os_thread_name(char out[16]);
+/* The calling thread's stack: [low, high). */
+void os_stack_bounds(uintptr_t *low, uintptr_t *high);
+uintptr_t os_thread_pointer(void);
+
+/* After it returns, every other thread has passed a full memory barrier. False: not to be had. */
+bool os_barrier_all(void);
+void os_yield(void);
+/* Sleeps while *word == value (may wake early). */
+void os_wait(const volatile uint32_t *word, uint32_t value);
+void os_wake_all(const volatile uint32_t *word);
+uint64_t os_milliseconds(void);
+
+typedef struct os_mapping {
+    uintptr_t low, high;
+    uint64_t file_offset;
+    bool readable, writable, executable;
+    bool file;       /* backed by a file */
+    bool executable_image; /* that file is the program itself */
+    bool special;    /* [stack], [vdso] and the like */
+} os_mapping;
+
+/* All mappings of the process in order of address. False when they cannot be read. */
+bool os_each_mapping(void (*each)(const os_mapping *mapping, void *context), void *context);
+
+/* What the program's own image takes of each thread's static thread-local storage: [pointer - bytes, pointer). */
+size_t os_static_tls_bytes(void);
+
+/* To be called in the child of a fork. */
+void os_forked(void);
+
+#endif

@@ -1,0 +1,151 @@
+#include "slots.h"
+
+#include <dlfcn.h>
+#include <link.h>
+#include <malloc.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#include "hooks.h"
+#include "thread.h"
+
+/* ELF for x86-64: the relocations that hold the address of a function. */
+#define HOLDS_FUNCTION(type) ((type) == R_X86_64_JUMP_SLOT || (type) == R_X86_64_GLOB_DAT || (type) == R_X86_64_64)
+
+static void *(*next_dlopen)(const char *, int);
+
+/* What dlopen loads has slots of its own. */
+static void *hooked_dlopen(const char *file, int flags) {
+    void *handle = next_dlopen(file, flags);
+    if (handle && tm_gate != TM_GATE_OFF) tm_slots_patch();
+    return handle;
+}
+
+typedef struct hooked {
+    const char *name;
+    uintptr_t hook, next;
+} hooked;
+
+static hooked all[16];
+static size_t all_count;
+
+static uintptr_t address_of(const void *function_pointer) {
+    uintptr_t address;
+    memcpy(&address, function_pointer, sizeof address);
+    return address;
+}
+
+static void list_hooks(void) {
+    if (all_count) return;
+    void *symbol = dlsym(RTLD_DEFAULT, "dlopen");
+    memcpy(&next_dlopen, &symbol, sizeof symbol);
+#define ENTRY(function)                                                            \
+    {                                                                              \
+        __typeof__(tm_next.function) hook = function;                              \
+        all[all_count++] = (hooked){#function, address_of(&hook), address_of(&tm_next.function)}; \
+    }
+    TM_HOOKS(ENTRY)
+#undef ENTRY
+    void *(*hook)(const char *, int) = hooked_dlopen;
+    all[all_count++] = (hooked){"dlopen", address_of(&hook), address_of(&next_dlopen)};
+}
+
+typedef struct object {
+    uintptr_t base, low, high, relro_low, relro_high;
+    const ElfW(Sym) * symbols;
+    const char *strings;
+    const ElfW(Rela) * tables[2];
+    size_t counts[2];
+    bool own_search_path;
+} object;
+
+static bool describe(const struct dl_phdr_info *info, object *o) {
+    memset(o, 0, sizeof *o);
+    o->base = info->dlpi_addr;
+    o->low = UINTPTR_MAX;
+    const ElfW(Dyn) *dynamic = NULL;
+    for (int i = 0; i < info->dlpi_phnum; i++) {
+        const ElfW(Phdr) *p = &info->dlpi_phdr[i];
+        uintptr_t start = o->base + p->p_vaddr;
+        if (p->p_type == PT_DYNAMIC) dynamic = (const ElfW(Dyn) *)start;
+        if (p->p_type == PT_GNU_RELRO) o->relro_low = start & ~4095ul, o->relro_high = (start + p->p_memsz) & ~4095ul;
+        if (p->p_type != PT_LOAD) continue;
+        if (start < o->low) o->low = start;
+        if (start + p->p_memsz > o->high) o->high = start + p->p_memsz;
+    }
+    if (!dynamic) return false;
+    for (; dynamic->d_tag != DT_NULL; dynamic++) {
+        uintptr_t value = dynamic->d_un.d_ptr;
+        /* glibc relocates these in place, other loaders and the vdso do not. */
+        uintptr_t address = value < o->base ? o->base + value : value;
+        switch (dynamic->d_tag) {
+        case DT_SYMTAB: o->symbols = (const ElfW(Sym) *)address; break;
+        case DT_STRTAB: o->strings = (const char *)address; break;
+        case DT_JMPREL: o->tables[0] = (const ElfW(Rela) *)address; break;
+        case DT_PLTRELSZ: o->counts[0] = value / sizeof(ElfW(Rela)); break;
+        case DT_RELA: o->tables[1] = (const ElfW(Rela) *)address; break;
+        case DT_RELASZ: o->counts[1] = value / sizeof(ElfW(Rela)); break;
+        case DT_RPATH:
+        case DT_RUNPATH: o->own_search_path = true; break;
+        default: break;
+        }
+    }
+    return o->symbols && o->strings;
+}
+
+static const hooked *hook_named(const char *name) {
+    for (size_t i = 0; i < all_count; i++)
+        if (!strcmp(name, all[i].name)) return &all[i];
+    return NULL;
+}
+
+static void patch_object(const object *o, bool install) {
+    bool opened = false;
+    for (int t = 0; t < 2; t++) {
+        for (size_t i = 0; o->tables[t] && i < o->counts[t]; i++) {
+            const ElfW(Rela) *r = &o->tables[t][i];
+            uint32_t index = ELF64_R_SYM(r->r_info);
+            if (!index || !HOLDS_FUNCTION(ELF64_R_TYPE(r->r_info))) continue;
+            const ElfW(Sym) *symbol = &o->symbols[index];
+            const hooked *h = hook_named(o->strings + symbol->st_name);
+            if (!h || !h->next) continue;
+            uintptr_t *slot = (uintptr_t *)(o->base + r->r_offset), value = *slot;
+            if (install) {
+                /* Only what leads to the allocator that the hooks call, or is still to be bound to it. */
+                bool unbound = symbol->st_shndx == SHN_UNDEF && value >= o->low && value < o->high;
+                if (value != h->next && !unbound) continue;
+                /* dlopen() looks at its caller: objects with a search path of their own must go on calling it themselves. */
+                if (h->hook == all[all_count - 1].hook && o->own_search_path) continue;
+            } else if (value != h->hook) {
+                continue;
+            }
+            bool read_only = (uintptr_t)slot >= o->relro_low && (uintptr_t)slot < o->relro_high;
+            if (read_only && !opened) {
+                if (mprotect((void *)o->relro_low, o->relro_high - o->relro_low, PROT_READ | PROT_WRITE)) continue;
+                opened = true;
+            }
+            __atomic_store_n(slot, install ? h->hook : h->next, __ATOMIC_RELEASE);
+        }
+    }
+    if (opened) mprotect((void *)o->relro_low, o->relro_high - o->relro_low, PROT_READ);
+}
+
+static int each_object(struct dl_phdr_info *info, size_t size, void *context) {
+    (void)size;
+    object o;
+    if (!describe(info, &o)) return 0;
+    if ((uintptr_t)&all >= o.low && (uintptr_t)&all < o.high) return 0; /* the shim itself */
+    const char *name = info->dlpi_name ? info->dlpi_name : "";
+    if (strstr(name, "linux-vdso") || strstr(name, "/ld-linux")) return 0;
+    patch_object(&o, *(const bool *)context);
+    return 0;
+}
+
+static void each(bool install) {
+    list_hooks();
+    dl_iterate_phdr(each_object, &install);
+}
+
+void tm_slots_patch(void) { each(true); }
+void tm_slots_restore(void) { each(false); }

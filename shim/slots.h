@@ -1,0 +1,10 @@
+/* Hooking in at run time: the slots through which loaded objects call malloc and its family. */
+#ifndef TM_SLOTS_H
+#define TM_SLOTS_H
+
+/* Points the slots of every loaded object to the hooks. Again: only those of objects loaded since. */
+void tm_slots_patch(void);
+/* Points them back. */
+void tm_slots_restore(void);
+
+#endif

@@ -1,0 +1,225 @@
+#include "thread.h"
+
+#include <pthread.h>
+#include <string.h>
+
+#include "v8.h"
+
+#define MOST_THREADS 16384
+#define RECORDS_A_MAP 64
+
+volatile uint32_t tm_gate __attribute__((aligned(64))) = TM_GATE_OFF;
+bool tm_gate_fenced;
+__thread tm_thread *tm_self __attribute__((tls_model("initial-exec")));
+
+static tm_thread *records[MOST_THREADS];
+static uint32_t record_count; /* published with release: records below it are there */
+static uint32_t scan_above = RECORDS_A_MAP;
+static tm_lock records_lock;
+static uint64_t lost_threads;
+
+/* ---- records ---- */
+
+static tm_thread *fresh_record(void) {
+    static tm_thread *spare;
+    static uint32_t spare_count;
+    if (record_count == MOST_THREADS) return NULL;
+    if (!spare_count) {
+        /* 128 bytes apart, so that no two threads share a line (nor the pair that is fetched with it). */
+        spare = tm_arena_map(RECORDS_A_MAP * 128);
+        if (!spare) return NULL;
+        spare_count = RECORDS_A_MAP;
+    }
+    tm_thread *record = (tm_thread *)((char *)spare + 128 * (RECORDS_A_MAP - spare_count));
+    spare_count--;
+    record->index = record_count;
+    records[record_count] = record;
+    __atomic_store_n(&record_count, record_count + 1, __ATOMIC_RELEASE);
+    return record;
+}
+
+_Static_assert(sizeof(tm_thread) <= 128, "a thread's record takes two cache lines");
+
+/* A record whose thread is gone; there is no hook at a thread's end that could not come before its last free(). */
+static tm_thread *find_free(int32_t id) {
+    tm_thread *found = NULL;
+    bool look_for_dead = record_count >= scan_above;
+    uint32_t free_count = 0;
+    for (uint32_t i = 0; i < record_count; i++) {
+        tm_thread *record = records[i];
+        /* The caller has no record: one with its number belonged to a thread that is gone. */
+        if (record->id == id || (record->id && look_for_dead && !os_thread_alive(record->id))) {
+            record->busy = 0;
+            record->id = 0;
+        }
+        if (record->id) continue;
+        free_count++;
+        if (!found) found = record;
+    }
+    if (look_for_dead && free_count < record_count / 4) scan_above = record_count * 2;
+    return found;
+}
+
+tm_thread *tm_thread_attach(void) {
+    int32_t id = os_thread_id();
+    uintptr_t low, high;
+    os_stack_bounds(&low, &high);
+    tm_lock_take(&records_lock);
+    tm_thread *record = find_free(id);
+    if (!record) record = fresh_record();
+    if (record) {
+        record->id = id;
+        record->busy = 0;
+        record->calls = 0;
+        record->thread_node = 0;
+        record->stack_low = low;
+        record->stack_high = high;
+        if (record->v8) tm_v8_forget(record->v8);
+        os_thread_name(record->name);
+        tm_self = record;
+    } else {
+        lost_threads++;
+    }
+    tm_lock_drop(&records_lock);
+    return record;
+}
+
+uint64_t tm_lost_threads(void) { return lost_threads; }
+
+uint64_t tm_lost_nested(void) {
+    uint64_t sum = 0;
+    for (uint32_t i = 0; i < record_count; i++) sum += records[i]->lost_nested;
+    return sum;
+}
+
+tm_thread *tm_hide_begin(void) {
+    tm_thread *self = tm_self ? tm_self : tm_thread_attach();
+    if (!self || self->busy) return NULL;
+    self->busy = 1;
+    return self;
+}
+
+void tm_hide_end(tm_thread *self) {
+    if (self) tm_leave(self);
+}
+
+/* ---- the gate ---- */
+
+static tm_lock gate_lock;
+
+bool tm_gate_wait(tm_thread *self) {
+    for (;;) {
+        uint32_t gate = __atomic_load_n(&tm_gate, __ATOMIC_ACQUIRE);
+        if (gate == TM_GATE_OPEN) return true;
+        tm_leave(self);
+        if (gate == TM_GATE_OFF) return false;
+        os_wait(&tm_gate, TM_GATE_CLOSED);
+        self->busy = 1;
+        __atomic_thread_fence(__ATOMIC_SEQ_CST);
+    }
+}
+
+void tm_gate_close(void) {
+    if (!tm_self) tm_thread_attach();
+    tm_lock_take(&gate_lock);
+    /* What this thread allocates while the gate is closed must not wait for the gate. */
+    if (tm_self) tm_self->busy = 1;
+    __atomic_store_n(&tm_gate, TM_GATE_CLOSED, __ATOMIC_SEQ_CST);
+    if (!os_barrier_all() && !tm_gate_fenced) {
+        /* From now on every thread fences for itself; those inside without a fence are out within a moment. */
+        __atomic_store_n(&tm_gate_fenced, true, __ATOMIC_SEQ_CST);
+        for (int i = 0; i < 1000; i++) os_yield();
+    }
+    for (uint32_t i = 0; i < __atomic_load_n(&record_count, __ATOMIC_ACQUIRE); i++) {
+        tm_thread *record = records[i];
+        if (record == tm_self) continue;
+        for (unsigned turns = 0; __atomic_load_n(&record->busy, __ATOMIC_ACQUIRE); turns++) {
+            /* A thread can have left the tracer for good only by a jump out of a signal handler, or by dying. */
+            if (turns > 10000 && (!record->id || !os_thread_alive(record->id))) break;
+            os_yield();
+        }
+    }
+}
+
+void tm_gate_open(bool tracing) {
+    if (tm_self) tm_leave(tm_self);
+    __atomic_store_n(&tm_gate, tracing ? TM_GATE_OPEN : TM_GATE_OFF, __ATOMIC_SEQ_CST);
+    os_wake_all(&tm_gate);
+    tm_lock_drop(&gate_lock);
+}
+
+void tm_each_thread(void (*each)(tm_thread *, void *), void *context) {
+    for (uint32_t i = 0; i < record_count; i++) each(records[i], context);
+}
+
+/* ---- bytes traced ---- */
+
+static int64_t flushed __attribute__((aligned(64)));
+static int64_t highest;
+
+static int64_t others(const tm_thread *self) {
+    int64_t sum = 0;
+    uint32_t count = __atomic_load_n(&record_count, __ATOMIC_ACQUIRE);
+    for (uint32_t i = 0; i < count; i++)
+        if (records[i] != self) sum += __atomic_load_n(&records[i]->delta, __ATOMIC_RELAXED);
+    return sum;
+}
+
+void tm_flush(tm_thread *self) {
+    int64_t delta = self->delta, high = self->high;
+    int64_t before = __atomic_fetch_add(&flushed, delta, __ATOMIC_RELAXED);
+    self->delta = self->high = 0;
+    int64_t peak = before + others(self) + high, seen = __atomic_load_n(&highest, __ATOMIC_RELAXED);
+    while (peak > seen && !__atomic_compare_exchange_n(&highest, &seen, peak, true, __ATOMIC_RELAXED, __ATOMIC_RELAXED)) {}
+}
+
+void tm_traced_memory(uint64_t *current, uint64_t *peak) {
+    int64_t sum = flushed + others(NULL), top = highest;
+    for (uint32_t i = 0; i < record_count; i++) {
+        int64_t high = sum - records[i]->delta + records[i]->high;
+        if (high > top) top = high;
+    }
+    if (sum > top) top = sum;
+    *current = (uint64_t)sum;
+    *peak = (uint64_t)top;
+}
+
+void tm_traced_reset(bool everything) {
+    int64_t sum = everything ? 0 : flushed + others(NULL);
+    for (uint32_t i = 0; i < record_count; i++) records[i]->delta = records[i]->high = 0;
+    flushed = highest = sum;
+}
+
+/* ---- fork ---- */
+
+static bool tracing_before_fork;
+
+static void before_fork(void) {
+    uint32_t gate = tm_gate;
+    tm_gate_close();
+    tracing_before_fork = gate == TM_GATE_OPEN;
+}
+
+static void after_fork_in_parent(void) { tm_gate_open(tracing_before_fork); }
+
+static void after_fork_in_child(void) {
+    os_forked();
+    for (uint32_t i = 0; i < record_count; i++) {
+        if (records[i] == tm_self) {
+            records[i]->id = os_thread_id();
+        } else {
+            records[i]->id = 0;
+            records[i]->busy = 0;
+        }
+    }
+    tm_gate_open(tracing_before_fork);
+}
+
+void tm_thread_install_fork_handlers(void) {
+    static bool installed;
+    if (installed) return;
+    installed = true;
+    tm_thread *self = tm_hide_begin();
+    pthread_atfork(before_fork, after_fork_in_parent, after_fork_in_child);
+    tm_hide_end(self);
+}

@@ -1,0 +1,105 @@
+/* One record a thread, and the gate that holds every thread out of the tables while they are taken as a whole. */
+#ifndef TM_THREAD_H
+#define TM_THREAD_H
+
+#include "arena.h"
+#include "tracemalloc.h"
+
+struct tm_v8_thread;
+
+typedef struct tm_thread {
+    /* Set while the thread is inside the tracer: stops re-entry from signal handlers, and the gate waits for it. */
+    volatile uint32_t busy;
+    int32_t id; /* 0: the record is free */
+    uint32_t index;
+    uint32_t generation;  /* of the tables that the cached indexes below belong to */
+    uint32_t thread_node; /* traceback of blocks on this thread with no JavaScript; 0: not known yet */
+    uint64_t calls;
+    /* Bytes recorded less bytes forgotten since the last flush, and the highest that was. */
+    int64_t delta, high;
+    uintptr_t stack_low, stack_high;
+    struct tm_v8_thread *v8; /* NULL until JavaScript runs here */
+    uint64_t lost_nested;
+    char name[16];
+} tm_thread;
+
+/* The gate. Read on every call: kept apart from what is written often. */
+enum { TM_GATE_OFF = 0, TM_GATE_OPEN = 1, TM_GATE_CLOSED = 2 };
+extern volatile uint32_t tm_gate;
+extern bool tm_gate_fenced; /* threads fence for themselves: the kernel cannot do it for them */
+
+extern __thread tm_thread *tm_self __attribute__((tls_model("initial-exec")));
+
+tm_thread *tm_thread_attach(void);
+void tm_thread_note_lost(void);
+
+/* Waits while the gate is closed. False: tracing is off. Called with busy set; returns with it set, or clear if false. */
+bool tm_gate_wait(tm_thread *self);
+
+/*
+ * Enters the tracer. NULL: this call is not to be recorded (tracing is off, or the thread is inside already).
+ * The store to busy and the load of the gate are ordered by the barrier that whoever closes the gate makes
+ * all threads pass (membarrier), so that the common path has no fence.
+ */
+static inline tm_thread *tm_enter(void) {
+    if (tm_likely(tm_gate == TM_GATE_OFF)) return NULL;
+    tm_thread *self = tm_self;
+    if (tm_unlikely(!self)) {
+        self = tm_thread_attach();
+        if (!self) return NULL;
+    }
+    if (tm_unlikely(self->busy)) {
+        self->lost_nested++;
+        return NULL;
+    }
+    self->busy = 1;
+    if (tm_unlikely(tm_gate_fenced)) __atomic_thread_fence(__ATOMIC_SEQ_CST);
+    else __atomic_signal_fence(__ATOMIC_SEQ_CST);
+    if (tm_unlikely(tm_gate != TM_GATE_OPEN) && !tm_gate_wait(self)) return NULL;
+    return self;
+}
+
+static inline void tm_leave(tm_thread *self) {
+    __atomic_store_n(&self->busy, 0, __ATOMIC_RELEASE);
+}
+
+/* Keeps the calling thread's own allocations out of the traces; to be paired. */
+tm_thread *tm_hide_begin(void);
+void tm_hide_end(tm_thread *self);
+
+/*
+ * Closes the gate and waits until no other thread is inside; then opens it, or turns it off. Not between
+ * tm_hide_begin() and tm_hide_end(): whoever holds the gate would wait for that thread to leave.
+ */
+void tm_gate_close(void);
+void tm_gate_open(bool tracing);
+
+/* Only with the gate closed. */
+void tm_each_thread(void (*each)(tm_thread *thread, void *context), void *context);
+
+/* ---- bytes traced ---- */
+
+/* Deltas are flushed in steps, so that threads do not share a cache line: the peak is exact while one thread
+ * allocates at a time, and off by at most this much a thread otherwise. The current size is always exact. */
+#define TM_FLUSH_BYTES (256 * 1024)
+
+void tm_flush(tm_thread *self);
+
+static inline void tm_account(tm_thread *self, int64_t bytes) {
+    int64_t delta = self->delta + bytes;
+    self->delta = delta;
+    if (delta > self->high) self->high = delta;
+    if (tm_unlikely((uint64_t)(delta + TM_FLUSH_BYTES) > 2 * TM_FLUSH_BYTES)) tm_flush(self);
+}
+
+/* With the gate closed. */
+void tm_traced_memory(uint64_t *current, uint64_t *peak);
+void tm_traced_reset(bool everything);
+
+uint64_t tm_lost_nested(void);
+uint64_t tm_lost_threads(void);
+
+/* Fork handlers: the gate is closed around a fork, and the child keeps only the thread that forked. */
+void tm_thread_install_fork_handlers(void);
+
+#endif

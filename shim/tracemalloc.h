@@ -1,0 +1,150 @@
+/*
+ * The ABI of the shim: what it exports, and the layout of what it hands out.
+ *
+ * `lib/tracer/abi.ts` mirrors this file; TM_ABI_VERSION changes with every
+ * change of meaning, and the TypeScript side refuses any other number.
+ *
+ * Names: `tracemalloc_` is exported, `tm_` is internal, `os_` is what a
+ * platform supplies (platform.h).
+ */
+#ifndef TRACEMALLOC_H
+#define TRACEMALLOC_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#define TM_ABI_VERSION 1u
+#define TM_EXPORT __attribute__((visibility("default")))
+
+/* What tracemalloc_status() says. */
+#define TM_STATUS_TRACING 1u   /* blocks are being recorded */
+#define TM_STATUS_PRELOADED 2u /* malloc of this process is ours; otherwise slots are patched while tracing */
+
+/* Results of the control functions: 0 or one of these. */
+#define TM_OK 0
+#define TM_ERROR_NO_MEMORY (-1)   /* the arena could not be mapped */
+#define TM_ERROR_STATE (-2)       /* not in a state for this call */
+#define TM_ERROR_CALIBRATION (-3) /* the engine is not laid out as expected; the report says where */
+
+/* Kinds of raw frames. */
+#define TM_FRAME_UNKNOWN 0u /* owner: a TM_UNKNOWN_ reason */
+#define TM_FRAME_SCRIPT 1u  /* owner: script; line and column (both from 1) in the text that the engine compiled */
+#define TM_FRAME_NATIVE 2u  /* owner: string "library!symbol" or "library+0xoffset" in an image */
+#define TM_FRAME_THREAD 3u  /* owner: string, the name of a thread that runs no JavaScript */
+
+/* Why a frame is unknown. */
+#define TM_UNKNOWN_CODE 0u     /* JavaScript code that is not recognised */
+#define TM_UNKNOWN_POSITION 1u /* the function is known, the position in it is not */
+#define TM_UNKNOWN_STACK 2u    /* JavaScript is running, but its frames could not be reached */
+#define TM_UNKNOWN_MEMORY 3u   /* a table of the tracer is full */
+#define TM_UNKNOWN_REASONS 4u
+
+/* Flags of a raw frame: the tiers it was seen in. */
+#define TM_TIER_INTERPRETER 1u
+#define TM_TIER_BASELINE 2u
+#define TM_TIER_MAGLEV 4u
+#define TM_TIER_TURBOFAN 8u
+#define TM_TIER_INLINED 16u
+
+/* Flags of a script. */
+#define TM_SCRIPT_INTERNAL 1u /* part of the runtime itself */
+
+/*
+ * The image of a snapshot: this header, then the columns, each at its offset
+ * from the start of the image (8-aligned), in the byte order of the machine.
+ */
+typedef struct tm_image {
+    uint64_t bytes; /* of the whole image */
+    uint32_t abi;
+    uint32_t traceback_limit;
+    uint64_t pid;
+
+    uint64_t string_count; /* strings are UTF-8 */
+    uint64_t string_ends;  /* u32[string_count]: where each ends in string_bytes */
+    uint64_t string_bytes;
+
+    uint64_t script_count;
+    uint64_t script_url;   /* u32[]: string */
+    uint64_t script_flags; /* u32[] */
+
+    uint64_t frame_count;
+    uint64_t frame_kind;   /* u32[] */
+    uint64_t frame_owner;  /* u32[] */
+    uint64_t frame_line;   /* u32[] */
+    uint64_t frame_column; /* u32[] */
+    uint64_t frame_tiers;  /* u32[] */
+
+    uint64_t node_count;  /* node 0 is the empty root */
+    uint64_t node_parent; /* u32[]: smaller than the node's own index */
+    uint64_t node_frame;  /* u32[]: the more recent frame */
+
+    uint64_t row_count;  /* alike blocks share a row */
+    uint64_t row_size;   /* f64[]: bytes of one block */
+    uint64_t row_blocks; /* f64[]: blocks */
+    uint64_t row_node;   /* u32[] */
+    uint64_t row_domain; /* u32[] */
+
+    uint64_t counter_count; /* see enum tm_counter */
+    uint64_t counters;      /* u64[] */
+} tm_image;
+
+/* What the tracer counts beside the traces, in the order of an image. */
+enum tm_counter {
+    TM_COUNT_LOST_NESTED,  /* calls made while the thread was inside the tracer (signal handlers) */
+    TM_COUNT_LOST_MEMORY,  /* blocks not recorded because the arena could not grow */
+    TM_COUNT_LOST_THREAD,  /* calls of threads for which there was no record */
+    TM_COUNT_FRAME_MISSES, /* frames that had to be decoded */
+    TM_COUNT_MAPS_READ,    /* times the address space was looked at again */
+    TM_COUNTERS
+};
+
+/* ---- control: called by the runtime back ends through FFI ---- */
+
+TM_EXPORT uint32_t tracemalloc_abi(void);
+TM_EXPORT uint32_t tracemalloc_status(void);
+/* nframe in [1, 65535]. Begins to record; where the shim is not preloaded, patches the slots of every loaded object. */
+TM_EXPORT int32_t tracemalloc_start(uint32_t nframe);
+TM_EXPORT int32_t tracemalloc_stop(void);
+TM_EXPORT int32_t tracemalloc_clear(void);
+/* out: current, peak, bytes used by the tracer itself, traceback limit. */
+TM_EXPORT void tracemalloc_memory(uint64_t out[4]);
+TM_EXPORT void tracemalloc_reset_peak(void);
+/* A new image, or NULL; to be given back to tracemalloc_release(). */
+TM_EXPORT const tm_image *tracemalloc_snapshot(void);
+TM_EXPORT void tracemalloc_release(const tm_image *image);
+
+/* ---- V8: driven by lib/runtime/v8.ts ---- */
+
+/* The text of the calibration scripts, as far as the shim has to find it again. */
+typedef struct tm_v8_spec {
+    char file[2][64];      /* names of the two scripts */
+    char source_url[64];   /* of the second */
+    char source_head[32];  /* how the text of the first begins */
+    int32_t source_length; /* of the first, in UTF-16 units */
+    int32_t line_offset, column_offset; /* of both */
+    int32_t position[4];   /* of the calls in A, B, C (first script) and D (second), from 0 */
+} tm_v8_spec;
+
+#define TM_V8_FRAMES 1u    /* interpreted frames decode to the known positions */
+#define TM_V8_ANCHORS 2u   /* the engine's own record of the last JavaScript frame was found */
+#define TM_V8_REENTRY 4u   /* frames below a re-entry from native code were reached */
+#define TM_V8_BASELINE 8u
+#define TM_V8_MAGLEV 16u
+#define TM_V8_TURBOFAN 32u
+#define TM_V8_INLINING 64u
+#define TM_V8_FAST_CALL 128u /* calls from optimised code straight into C */
+
+TM_EXPORT int32_t tracemalloc_v8_begin(const tm_v8_spec *spec);
+/* Called from the calibration scripts. Returns the TM_V8_ levels reached, or a negative number for good. */
+TM_EXPORT int32_t tracemalloc_v8_probe(int32_t step);
+/* Accept what was found, or go without JavaScript frames. */
+TM_EXPORT int32_t tracemalloc_v8_end(int32_t accept);
+/*
+ * The JavaScript frames of the caller, the most recent first, as {line, column, tiers}; 0 for what is unknown.
+ * Returns how many, `most` at the most, or a negative number. For self-tests against the engine's own stack traces.
+ */
+TM_EXPORT int32_t tracemalloc_v8_frames(uint32_t *out, int32_t most);
+/* Lines "name value"; the last says what failed, if anything did. Returns the length without the final NUL. */
+TM_EXPORT int32_t tracemalloc_v8_report(char *out, int32_t size);
+
+#endif

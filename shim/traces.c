@@ -1,0 +1,316 @@
+#include "traces.h"
+
+#include <string.h>
+
+/* The most of each; less where address space is short (tm_arena_reserve). */
+#define MOST_STRING_BYTES (256ul << 20)
+#define MOST_STRINGS (1ul << 22)
+#define MOST_SCRIPTS (1ul << 20)
+#define MOST_FRAMES (1ul << 24)
+#define MOST_NODES (1ul << 27)
+
+uint32_t tm_traces_generation = 1;
+
+typedef struct column {
+    void *rows;
+    size_t row_bytes, reserved;
+    uint32_t count, most;
+} column;
+
+static bool column_init(column *c, size_t row_bytes, size_t most) {
+    c->rows = tm_arena_reserve(row_bytes * most, &c->reserved);
+    c->row_bytes = row_bytes;
+    c->most = (uint32_t)(c->reserved / row_bytes);
+    c->count = 0;
+    return c->rows != NULL;
+}
+
+static void column_drop(column *c) {
+    if (c->rows) os_unmap(c->rows, c->reserved);
+    memset(c, 0, sizeof *c);
+}
+
+/* An open-addressing index into a column: slots hold row + 1. Readers take no lock; growth leaves the old one be. */
+typedef struct index_slots {
+    struct index_slots *older;
+    size_t bytes;
+    uint32_t mask;
+    uint32_t slot[];
+} index_slots;
+
+typedef struct hash_index {
+    index_slots *slots;
+    uint32_t used;
+} hash_index;
+
+static bool index_reserve(hash_index *index, uint64_t (*hash_of)(uint32_t row)) {
+    if (index->slots && index->used * 2 <= index->slots->mask) return true;
+    uint32_t capacity = index->slots ? (index->slots->mask + 1) * 2 : 1024;
+    size_t bytes = sizeof(index_slots) + capacity * sizeof(uint32_t);
+    index_slots *fresh = tm_arena_map(bytes);
+    if (!fresh) return index->slots && index->used < index->slots->mask;
+    fresh->older = index->slots;
+    fresh->bytes = bytes;
+    fresh->mask = capacity - 1;
+    if (index->slots)
+        for (uint32_t i = 0; i <= index->slots->mask; i++) {
+            uint32_t row = index->slots->slot[i];
+            if (!row) continue;
+            uint32_t at = (uint32_t)(hash_of(row - 1) >> 32) & fresh->mask;
+            while (fresh->slot[at]) at = (at + 1) & fresh->mask;
+            fresh->slot[at] = row;
+        }
+    __atomic_store_n(&index->slots, fresh, __ATOMIC_RELEASE);
+    return true;
+}
+
+static void index_insert(hash_index *index, uint64_t hash, uint32_t row) {
+    index_slots *slots = index->slots;
+    uint32_t at = (uint32_t)(hash >> 32) & slots->mask;
+    while (slots->slot[at]) at = (at + 1) & slots->mask;
+    __atomic_store_n(&slots->slot[at], row + 1, __ATOMIC_RELEASE);
+    index->used++;
+}
+
+static void index_drop(hash_index *index) {
+    while (index->slots) {
+        index_slots *older = index->slots->older;
+        tm_arena_unmap(index->slots, index->slots->bytes);
+        index->slots = older;
+    }
+    index->used = 0;
+}
+
+static column string_ends, string_bytes, scripts, frames, tiers, nodes;
+static hash_index string_index, frame_index, node_index;
+static tm_lock traces_lock;
+static size_t line_start_bytes;
+
+/* Frame 0 and node 1 say that the tables are full: they are there before that can be. Node 0 is the root. */
+#define FRAME_MEMORY 0
+#define NODE_MEMORY 1
+
+static void plant_tree(void) {
+    nodes.count = 1;
+    tm_node(0, FRAME_MEMORY);
+}
+
+bool tm_traces_init(void) {
+    if (nodes.rows) return true;
+    bool ok = column_init(&string_ends, sizeof(uint64_t), MOST_STRINGS) &&
+              column_init(&string_bytes, 1, MOST_STRING_BYTES) && column_init(&scripts, sizeof(tm_script), MOST_SCRIPTS) &&
+              column_init(&frames, sizeof(tm_frame_row), MOST_FRAMES) && column_init(&tiers, 1, MOST_FRAMES) &&
+              column_init(&nodes, sizeof(tm_node_row), MOST_NODES);
+    if (!ok) {
+        tm_traces_clear();
+        return false;
+    }
+    tm_frame(TM_FRAME_UNKNOWN, TM_UNKNOWN_MEMORY, 0, 0, 0);
+    plant_tree();
+    return true;
+}
+
+void tm_tree_clear(void) {
+    index_drop(&node_index);
+    if (nodes.rows) {
+        os_discard(nodes.rows, nodes.reserved);
+        plant_tree();
+    }
+    tm_traces_generation++;
+}
+
+void tm_traces_clear(void) {
+    for (uint32_t i = 0; i < scripts.count; i++) {
+        const tm_script *script = tm_script_at(i);
+        if (script->line_starts) tm_arena_unmap((void *)script->line_starts, script->line_count * sizeof(uint32_t));
+    }
+    line_start_bytes = 0;
+    index_drop(&string_index);
+    index_drop(&frame_index);
+    index_drop(&node_index);
+    column *all[] = {&string_ends, &string_bytes, &scripts, &frames, &tiers, &nodes};
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++) column_drop(all[i]);
+    tm_traces_generation++;
+}
+
+static size_t index_bytes(const hash_index *index) {
+    size_t bytes = 0;
+    for (const index_slots *s = index->slots; s; s = s->older) bytes += s->bytes;
+    return bytes;
+}
+
+size_t tm_traces_bytes(void) {
+    const column *all[] = {&string_ends, &string_bytes, &scripts, &frames, &tiers, &nodes};
+    size_t bytes = line_start_bytes + index_bytes(&string_index) + index_bytes(&frame_index) + index_bytes(&node_index);
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++) bytes += all[i]->count * all[i]->row_bytes;
+    return bytes;
+}
+
+/* ---- strings ---- */
+
+static uint64_t hash_bytes(const char *bytes, size_t length) {
+    uint64_t hash = length;
+    for (size_t i = 0; i < length; i++) hash = (hash ^ (unsigned char)bytes[i]) * 0x100000001b3ull;
+    return tm_hash64(hash);
+}
+
+static const char *string_at(uint32_t row, size_t *length) {
+    const uint64_t *ends = string_ends.rows;
+    uint64_t start = row ? ends[row - 1] : 0;
+    *length = ends[row] - start;
+    return (const char *)string_bytes.rows + start;
+}
+
+static uint64_t hash_of_string(uint32_t row) {
+    size_t length;
+    const char *bytes = string_at(row, &length);
+    return hash_bytes(bytes, length);
+}
+
+uint32_t tm_string(const char *bytes, size_t length) {
+    uint64_t hash = hash_bytes(bytes, length);
+    uint32_t result = UINT32_MAX;
+    tm_lock_take(&traces_lock);
+    if (index_reserve(&string_index, hash_of_string)) {
+        index_slots *slots = string_index.slots;
+        for (uint32_t at = (uint32_t)(hash >> 32) & slots->mask; slots->slot[at]; at = (at + 1) & slots->mask) {
+            size_t found_length;
+            const char *found = string_at(slots->slot[at] - 1, &found_length);
+            if (found_length == length && !memcmp(found, bytes, length)) {
+                result = slots->slot[at] - 1;
+                break;
+            }
+        }
+        if (result == UINT32_MAX && string_ends.count < string_ends.most && length <= string_bytes.most - string_bytes.count) {
+            memcpy((char *)string_bytes.rows + string_bytes.count, bytes, length);
+            string_bytes.count += (uint32_t)length;
+            result = string_ends.count;
+            ((uint64_t *)string_ends.rows)[result] = string_bytes.count;
+            string_ends.count++;
+            index_insert(&string_index, hash, result);
+        }
+    }
+    tm_lock_drop(&traces_lock);
+    return result;
+}
+
+/* ---- scripts: few, looked up only when a frame is decoded for the first time ---- */
+
+const tm_script *tm_script_at(uint32_t index) { return (const tm_script *)scripts.rows + index; }
+
+uint32_t tm_script_find(uint64_t owner, int32_t id, uint32_t url, uint32_t text_length) {
+    uint32_t count = __atomic_load_n(&scripts.count, __ATOMIC_ACQUIRE);
+    for (uint32_t i = count; i-- > 0;) {
+        const tm_script *script = tm_script_at(i);
+        if (script->id == id && script->owner == owner && script->url == url && script->text_length == text_length) return i;
+    }
+    return UINT32_MAX;
+}
+
+uint32_t tm_script_add(const tm_script *script, size_t bytes) {
+    uint32_t result = UINT32_MAX;
+    tm_lock_take(&traces_lock);
+    if (scripts.count < scripts.most) {
+        result = scripts.count;
+        ((tm_script *)scripts.rows)[result] = *script;
+        line_start_bytes += bytes;
+        __atomic_store_n(&scripts.count, result + 1, __ATOMIC_RELEASE);
+    }
+    tm_lock_drop(&traces_lock);
+    return result;
+}
+
+/* ---- frames ---- */
+
+static uint64_t hash_frame(const tm_frame_row *row) {
+    return tm_hash64(((uint64_t)row->kind << 60 ^ (uint64_t)row->owner << 32 ^ row->line) + tm_hash64(row->column + 1ull));
+}
+
+static uint64_t hash_of_frame(uint32_t row) { return hash_frame((const tm_frame_row *)frames.rows + row); }
+
+static uint32_t intern_frame(tm_frame_row wanted, uint32_t seen_in) {
+    uint64_t hash = hash_frame(&wanted);
+    uint32_t result = FRAME_MEMORY;
+    tm_lock_take(&traces_lock);
+    if (index_reserve(&frame_index, hash_of_frame)) {
+        index_slots *slots = frame_index.slots;
+        uint32_t found = 0;
+        for (uint32_t at = (uint32_t)(hash >> 32) & slots->mask; slots->slot[at]; at = (at + 1) & slots->mask)
+            if (!memcmp((tm_frame_row *)frames.rows + slots->slot[at] - 1, &wanted, sizeof wanted)) {
+                found = slots->slot[at];
+                break;
+            }
+        if (!found && frames.count < frames.most) {
+            ((tm_frame_row *)frames.rows)[frames.count] = wanted;
+            ((uint8_t *)tiers.rows)[frames.count] = 0;
+            tiers.count = ++frames.count;
+            found = frames.count;
+            index_insert(&frame_index, hash, found - 1);
+        }
+        if (found) {
+            result = found - 1;
+            ((uint8_t *)tiers.rows)[result] |= (uint8_t)seen_in;
+        }
+    }
+    tm_lock_drop(&traces_lock);
+    return result;
+}
+
+uint32_t tm_frame(uint32_t kind, uint32_t owner, uint32_t line, uint32_t column_number, uint32_t seen_in) {
+    return intern_frame((tm_frame_row){kind, owner, line, column_number}, seen_in);
+}
+
+uint32_t tm_frame_native(uintptr_t pc) {
+    return intern_frame((tm_frame_row){TM_FRAME_NATIVE, 0, (uint32_t)(pc >> 32), (uint32_t)pc}, 0);
+}
+
+/* ---- nodes ---- */
+
+static uint64_t hash_node(uint32_t parent, uint32_t frame) { return tm_hash64((uint64_t)parent << 32 | frame); }
+
+static uint64_t hash_of_node(uint32_t row) {
+    const tm_node_row *node = (const tm_node_row *)nodes.rows + row;
+    return hash_node(node->parent, node->frame);
+}
+
+static inline uint32_t find_node(const index_slots *slots, uint64_t hash, uint32_t parent, uint32_t frame) {
+    const tm_node_row *rows = nodes.rows;
+    for (uint32_t at = (uint32_t)(hash >> 32) & slots->mask;; at = (at + 1) & slots->mask) {
+        uint32_t row = __atomic_load_n(&slots->slot[at], __ATOMIC_ACQUIRE);
+        if (!row) return 0;
+        if (rows[row - 1].parent == parent && rows[row - 1].frame == frame) return row - 1;
+    }
+}
+
+uint32_t tm_node(uint32_t parent, uint32_t frame) {
+    uint64_t hash = hash_node(parent, frame);
+    index_slots *slots = __atomic_load_n(&node_index.slots, __ATOMIC_ACQUIRE);
+    uint32_t node = tm_likely(slots != NULL) ? find_node(slots, hash, parent, frame) : 0;
+    if (tm_likely(node)) return node;
+    tm_lock_take(&traces_lock);
+    if (node_index.slots) node = find_node(node_index.slots, hash, parent, frame);
+    if (!node) {
+        if (nodes.count < nodes.most && index_reserve(&node_index, hash_of_node)) {
+            node = nodes.count;
+            ((tm_node_row *)nodes.rows)[node] = (tm_node_row){parent, frame};
+            nodes.count++;
+            index_insert(&node_index, hash, node);
+        } else {
+            node = parent ? parent : NODE_MEMORY;
+        }
+    }
+    tm_lock_drop(&traces_lock);
+    return node;
+}
+
+/* ---- for images ---- */
+
+uint32_t tm_frame_count(void) { return frames.count; }
+const tm_frame_row *tm_frame_rows(void) { return frames.rows; }
+const uint8_t *tm_frame_tiers(void) { return tiers.rows; }
+uint32_t tm_node_count(void) { return nodes.count; }
+const tm_node_row *tm_node_rows(void) { return nodes.rows; }
+uint32_t tm_script_count(void) { return scripts.count; }
+uint32_t tm_string_count(void) { return string_ends.count; }
+const uint64_t *tm_string_ends(void) { return string_ends.rows; }
+const char *tm_string_bytes(void) { return string_bytes.rows; }

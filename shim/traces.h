@@ -1,0 +1,69 @@
+/*
+ * Interned strings, scripts, frames, and the prefix tree of tracebacks. All of it is append-only while
+ * tracing: an index, once given out, keeps its meaning until tm_traces_clear().
+ */
+#ifndef TM_TRACES_H
+#define TM_TRACES_H
+
+#include "arena.h"
+#include "tracemalloc.h"
+
+/* Raw frames as the walker hands them about: the frame's index, and this bit for frames of the runtime itself. */
+#define TM_FRAME_INTERNAL 0x80000000u
+#define TM_FRAME_INDEX 0x7fffffffu
+
+bool tm_traces_init(void);
+/* With the gate closed. The tree, or everything. */
+void tm_tree_clear(void);
+void tm_traces_clear(void);
+size_t tm_traces_bytes(void);
+/* Changes when indexes given out before have lost their meaning. */
+extern uint32_t tm_traces_generation;
+
+/* UINT32_MAX: no memory. */
+uint32_t tm_string(const char *bytes, size_t length);
+
+typedef struct tm_script {
+    uint64_t owner;       /* the isolate */
+    int32_t id;           /* in the isolate */
+    uint32_t url;         /* string */
+    uint32_t flags;
+    uint32_t text_length; /* with the url, tells a new script from one whose number is used again */
+    int32_t line_offset, column_offset;
+    uint32_t line_count;
+    const uint32_t *line_starts; /* positions; NULL: the text could not be read */
+} tm_script;
+
+/* Index of the script, or UINT32_MAX. */
+uint32_t tm_script_find(uint64_t owner, int32_t id, uint32_t url, uint32_t text_length);
+/* Copies the script; its line starts must be from the arena. */
+uint32_t tm_script_add(const tm_script *script, size_t line_start_bytes);
+const tm_script *tm_script_at(uint32_t index);
+
+/* Frame index, or the index of the frame "out of memory". Tiers are added to those the frame was seen in. */
+uint32_t tm_frame(uint32_t kind, uint32_t owner, uint32_t line, uint32_t column, uint32_t tiers);
+uint32_t tm_frame_native(uintptr_t pc);
+
+/* Node that extends `parent` by `frame`; when the tree is full, the parent. Never the root. */
+uint32_t tm_node(uint32_t parent, uint32_t frame);
+
+/* With the gate closed: for images. Counts, and the columns as they lie in memory. */
+typedef struct tm_frame_row {
+    uint32_t kind, owner, line, column;
+} tm_frame_row;
+
+typedef struct tm_node_row {
+    uint32_t parent, frame;
+} tm_node_row;
+
+uint32_t tm_frame_count(void);
+const tm_frame_row *tm_frame_rows(void);
+const uint8_t *tm_frame_tiers(void);
+uint32_t tm_node_count(void);
+const tm_node_row *tm_node_rows(void);
+uint32_t tm_script_count(void);
+uint32_t tm_string_count(void);
+const uint64_t *tm_string_ends(void); /* ends[i] of string i in the bytes */
+const char *tm_string_bytes(void);
+
+#endif

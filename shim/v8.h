@@ -1,0 +1,226 @@
+/*
+ * V8's stack frames, read passively: nothing of the engine is called, nothing of its memory written.
+ *
+ * Where things lie is found at start (v8_calibrate.c) from functions of our own whose names and positions
+ * are known; nothing is taken from a table of versions. What the fields mean is said at the layout.
+ */
+#ifndef TM_V8_H
+#define TM_V8_H
+
+#include "thread.h"
+#include "traces.h"
+
+/* Offsets are in bytes: of frames from the frame pointer, of objects from their untagged start. */
+#define TM_V8_LAYOUT(FIELD)                                                                        \
+    /* frames */                                                                                   \
+    FIELD(frame_function)      /* JSFunction */                                                    \
+    FIELD(frame_bytecode)      /* interpreted and baseline: BytecodeArray */                       \
+    FIELD(frame_offset)        /* interpreted: Smi, bytecode offset + offset_bias */               \
+    FIELD(offset_bias)                                                                             \
+    FIELD(entry_exit_fp)       /* entry frame: the exit frame below it */                          \
+    FIELD(entry_fast_fp)       /* likewise, a direct call to C below it; 0: not kept */            \
+    FIELD(entry_fast_pc)                                                                           \
+    /* the isolate */                                                                              \
+    FIELD(tls_isolate)         /* the thread's current isolate, from the thread pointer */         \
+    FIELD(isolate_exit_fp)     /* frame through which JavaScript was last left, or 0 */            \
+    FIELD(isolate_fast_fp)     /* JavaScript frame that called C directly, or 0; 0: not found */   \
+    FIELD(isolate_fast_pc)                                                                         \
+    FIELD(isolate_entry_sp)    /* outermost entry frame, or 0; 0: not found */                     \
+    /* heap objects */                                                                             \
+    FIELD(map_type)            /* Map: u16 instance type */                                        \
+    FIELD(function_shared)     /* JSFunction → SharedFunctionInfo */                               \
+    FIELD(shared_data)         /* SharedFunctionInfo → BytecodeArray, or Code with one */          \
+    FIELD(shared_script)                                                                           \
+    FIELD(shared_id)           /* u32, unique in the isolate; 0: not found */                      \
+    FIELD(shared_literal)      /* u32, number of the function in its script */                     \
+    FIELD(script_source)                                                                           \
+    FIELD(script_name)                                                                             \
+    FIELD(script_url)          /* of a //# sourceURL comment */                                    \
+    FIELD(script_id)                                                                               \
+    FIELD(script_line)         /* Smi: offset of the first line */                                 \
+    FIELD(script_column)                                                                           \
+    FIELD(bytecode_length)                                                                         \
+    FIELD(bytecode_positions)  /* BytecodeArray → its source position table */                     \
+    FIELD(bytecode_start)                                                                          \
+    FIELD(positions_shift)     /* flag bits below a position table's code delta; 1: its sign */    \
+    FIELD(type_function)                                                                           \
+    FIELD(type_shared)                                                                             \
+    FIELD(type_script)                                                                             \
+    FIELD(type_bytecode)                                                                           \
+    FIELD(type_bytes)          /* ByteArray and kin: position tables */                            \
+    /* compiled code */                                                                            \
+    FIELD(stream_header)       /* InstructionStream: where its instructions begin */               \
+    FIELD(stream_code)         /* InstructionStream → Code */                                      \
+    FIELD(code_stream)         /* Code → InstructionStream */                                      \
+    FIELD(code_start)          /* Code: address of the first instruction */                        \
+    FIELD(code_flags)          /* Code: u32, kind in the low 4 bits */                             \
+    FIELD(code_size)           /* Code: u32, bytes of instructions; metadata size follows */       \
+    FIELD(code_data)           /* Code → deoptimisation data, or baseline's BytecodeArray */       \
+    FIELD(code_positions)      /* Code → position table, or baseline's table of return addresses */ \
+    FIELD(type_code)                                                                               \
+    FIELD(kind_baseline)                                                                           \
+    FIELD(kind_maglev)                                                                             \
+    FIELD(kind_turbofan)                                                                           \
+    FIELD(deopt_inlining)      /* index in the deoptimisation data */                              \
+    FIELD(deopt_literals)                                                                          \
+    /* tables in the program's read-only data */                                                   \
+    FIELD(bytecode_kinds)      /* row length of the bytecode size table; 0: not found */           \
+    FIELD(translation_opcodes) /* number of translation opcodes; 0: table not found */             \
+    FIELD(translation_begin)   /* the first opcode that begins a translation */
+
+typedef struct tm_v8_layout {
+#define FIELD(name) int32_t name;
+    TM_V8_LAYOUT(FIELD)
+#undef FIELD
+} tm_v8_layout;
+
+extern tm_v8_layout tm_v8;
+/* Levels (TM_V8_ in the ABI) that calibration has reached. */
+extern uint32_t tm_v8_levels;
+/* Calibration has ended and was accepted: frames of JavaScript are walked. */
+extern bool tm_v8_ready;
+/* bytecode sizes in three rows (operand scale 1, 2, 4); operand counts of the translation opcodes */
+extern const uint8_t *tm_v8_bytecode_sizes;
+extern const int32_t *tm_v8_translation_operands;
+/* Where calls from the interpreter return to, as an offset in the program's file. */
+extern uint64_t tm_v8_interpreter_offset;
+
+/* What a thread that runs JavaScript keeps. */
+typedef struct tm_v8_thread {
+    uint64_t isolate;                  /* that the rest belongs to */
+    uint32_t generation;               /* of the frame indexes */
+    uintptr_t interpreter_return[2];   /* seen in this isolate */
+    uint64_t no_script;                /* what builtins that are functions have for a script */
+    struct tm_v8_cached *cache;        /* decoded frames */
+    uint32_t *lists;                   /* frame indexes of cached frames with more than a few */
+    uint32_t lists_used;
+    uint32_t *frames;                  /* of the walk under way */
+    uint32_t frames_most;
+    char *scratch;
+    size_t scratch_used;
+    uint64_t misses;
+} tm_v8_thread;
+
+/* The calling thread's, made when there is none; NULL: no memory. */
+tm_v8_thread *tm_v8_thread_of(tm_thread *self);
+
+/* ---- v8_heap.c: reading heap objects, never faulting ---- */
+
+typedef uint64_t tm_tagged; /* a pointer with tag bits 01, or a Smi */
+
+static inline bool tm_is_object(tm_tagged value) { return (value & 3) == 1 && value > 0x10000 && value < (1ull << 47); }
+static inline bool tm_is_smi(tm_tagged value) { return (uint32_t)value == 0; }
+static inline int32_t tm_smi(tm_tagged value) { return (int32_t)(value >> 32); }
+
+uint64_t tm_read64(uintptr_t address); /* 0 if unreadable */
+uint32_t tm_read32(uintptr_t address);
+/* Where the object is now: a collection that is under way leaves a forwarding pointer. 0 if unreadable. */
+tm_tagged tm_v8_forward(tm_tagged object);
+int tm_v8_type(tm_tagged object); /* -1 if it is none */
+static inline uint64_t tm_v8_field(tm_tagged object, int32_t offset) { return tm_read64((object & ~3ull) + (uint64_t)offset); }
+/* Length of a ByteArray or kin, whose data begins at 16. */
+uint64_t tm_v8_bytes_length(uint64_t word);
+#define TM_V8_BYTES_START 16
+int64_t tm_v8_string_length(tm_tagged string); /* -1 if it is none */
+/* UTF-16 units of a string in any representation, up to `most`; -1 if it is none or cannot be read. */
+int64_t tm_v8_string_units(tm_tagged string, uint16_t *out, int64_t most);
+/* UTF-8; -1 if it is none, cannot be read, or does not fit. */
+int32_t tm_v8_string_utf8(tm_tagged string, char *out, int32_t size);
+bool tm_v8_string_equals(tm_tagged string, const char *ascii);
+
+/* ---- v8_positions.c: tables ---- */
+
+/* A raw source position: where, and in which inlined function (-1: the outermost). */
+static inline int32_t tm_position_offset(uint64_t raw) { return (int32_t)(raw >> 1 & 0x3fffffff) - 1; }
+static inline int32_t tm_position_inlining(uint64_t raw) { return (int32_t)(raw >> 31 & 0xffff) - 1; }
+
+typedef struct tm_bytes {
+    uint8_t *data;
+    uint64_t length;
+} tm_bytes;
+
+/* Memory for decoding, of the calling thread, which has a tm_v8_thread; all of it is given back by tm_scratch_reset(). */
+void *tm_scratch(size_t bytes);
+void tm_scratch_reset(void);
+
+bool tm_v8_bytes(tm_tagged array, tm_bytes *out);
+/* The last entry at or before the code offset, or the one exactly there. */
+bool tm_v8_position(const tm_bytes *table, int64_t code_offset, bool exactly, int32_t shift, uint64_t *raw);
+/* Calls each(code offset, raw position) until it returns false. */
+void tm_v8_each_position(const tm_bytes *table, int32_t shift, bool (*each)(int64_t, uint64_t, void *), void *context);
+/* Offset behind the bytecode at `offset`; 0 if there is none. */
+uint64_t tm_v8_next_bytecode(const tm_bytes *bytecode, uint64_t offset);
+
+/* ---- v8_code.c: frames of every tier ---- */
+
+typedef struct tm_v8_site {
+    tm_tagged shared;  /* the function */
+    int32_t position;  /* in its script; -1: not known */
+    uint32_t tiers;    /* TM_TIER_ */
+} tm_v8_site;
+
+#define TM_V8_MOST_INLINED 64
+
+/* What a return address or frame was decoded to. */
+typedef enum tm_v8_decoded {
+    TM_V8_NOT_A_FRAME, /* a builtin's frame */
+    TM_V8_UNKNOWN,     /* JavaScript, but not understood */
+    TM_V8_INTERPRETED,
+    TM_V8_COMPILED
+} tm_v8_decoded;
+
+/* How the result can be known again without decoding. */
+typedef struct tm_v8_identity {
+    uint64_t stream, code, data;
+    int32_t data_field; /* offset of `data` in the Code */
+} tm_v8_identity;
+
+/* Decodes the JavaScript functions of one frame, the most recent first. */
+tm_v8_decoded tm_v8_decode(const uint64_t *fp, uintptr_t pc, tm_v8_site *sites, int *count, tm_v8_identity *identity);
+bool tm_v8_is_interpreter_return(uintptr_t pc);
+/* SharedFunctionInfo of the function in the frame, checked; 0 if it is none. */
+tm_tagged tm_v8_frame_shared(const uint64_t *fp);
+tm_tagged tm_v8_bytecode_of(tm_tagged shared);
+/* InstructionStream around an address, 0 if there is none. */
+uintptr_t tm_v8_find_stream(uintptr_t pc);
+uint32_t tm_v8_identity_of(tm_tagged shared); /* shared_id, or what takes its place */
+
+/* Index of the frame for a site, with TM_FRAME_INTERNAL where that is so. */
+uint32_t tm_v8_frame_of(uint64_t isolate, const tm_v8_site *site);
+
+/* ---- code_map.c: which addresses hold what code ---- */
+
+typedef enum tm_code_kind { TM_CODE_NONE, TM_CODE_IMAGE, TM_CODE_LIBRARY, TM_CODE_GENERATED } tm_code_kind;
+
+typedef struct tm_code_region {
+    uintptr_t low, high;
+    uint64_t file_offset;
+    tm_code_kind kind;
+} tm_code_region;
+
+/* Copies the region around the address; looks at the address space again when it is not known (at a bounded rate). */
+bool tm_code_region_of(uintptr_t pc, tm_code_region *out);
+void tm_code_map_refresh(void);
+uint64_t tm_code_maps_read(void);
+
+/* ---- v8_walk.c ---- */
+
+typedef enum tm_v8_walk_end {
+    TM_V8_NO_ISOLATE,    /* the thread runs no JavaScript */
+    TM_V8_NO_JAVASCRIPT, /* it does, but not now */
+    TM_V8_WALKED
+} tm_v8_walk_end;
+
+/*
+ * The JavaScript frames of the calling thread, the most recent first: frame indexes, `limit` of the program's
+ * own, or if there are none, of the runtime's. `fp` is the frame pointer to start from where the engine's own
+ * record of its frames cannot be used.
+ */
+tm_v8_walk_end tm_v8_walk(tm_thread *self, const uint64_t *fp, uint32_t limit, uint32_t **frames, uint32_t *count);
+void tm_v8_forget(struct tm_v8_thread *v8);
+uint64_t tm_v8_misses(void);
+
+/* The frame that called this one; steps over libffi's call frame, whose saved frame pointer lies elsewhere. */
+bool tm_next_frame(const uint64_t **fp, uintptr_t *pc, uintptr_t stack_high);
+
+#endif

@@ -1,0 +1,871 @@
+/*
+ * Finding where V8 keeps what the walker needs.
+ *
+ * lib/runtime/v8.ts runs scripts of its own whose names and call positions are known, and which end in
+ * tracemalloc_v8_probe(): C calls B calls A (first script) calls D (second script) calls the probe. The probe
+ * searches the stack and the objects on it for the values that must be there. What one function shows is verified
+ * on others; what does not fit is refused, and the report says where.
+ */
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "v8.h"
+
+enum { A, B, C, D, FUNCTIONS };
+
+/* Calibration is driven by one thread at a time, the one that began it. */
+static struct {
+    tm_v8_spec spec;
+    int32_t literal[FUNCTIONS];
+    bool failed, running;
+} state;
+
+static char report[8192];
+static int report_length;
+
+static __attribute__((format(printf, 1, 2))) void say(const char *format, ...) {
+    va_list arguments;
+    va_start(arguments, format);
+    int room = (int)sizeof report - report_length;
+    int written = vsnprintf(report + report_length, (size_t)room, format, arguments);
+    va_end(arguments);
+    if (written > 0) report_length += written < room ? written : room - 1;
+}
+
+static bool fail(const char *what) {
+    say("failed %s\n", what);
+    state.failed = true;
+    return false;
+}
+
+/* ---- the stack, by frame pointers ---- */
+
+#define MOST_FRAMES 160
+
+typedef struct stack_frame {
+    const uint64_t *fp;
+    uintptr_t pc; /* where this frame's code goes on; 0 for the first */
+} stack_frame;
+
+static stack_frame frames[MOST_FRAMES];
+static int frame_count;
+
+static void collect(const uint64_t *fp) {
+    uintptr_t pc = 0;
+    frame_count = 0;
+    do frames[frame_count++] = (stack_frame){fp, pc};
+    while (frame_count < MOST_FRAMES && tm_next_frame(&fp, &pc, tm_self->stack_high));
+}
+
+/* Copies an object's first words; what is not readable reads as zero. */
+static void read_words(tm_tagged object, uint64_t *words, int count) {
+    uintptr_t at = object & ~3ull;
+    if (os_read(at, words, 8 * (size_t)count)) return;
+    for (int i = 0; i < count; i++) words[i] = tm_read64(at + 8 * (uint64_t)i);
+}
+
+/* ---- step 1: functions, their shared parts, scripts ---- */
+
+#define FUNCTION_WORDS 10
+#define SHARED_WORDS 12
+#define SCRIPT_WORDS 24
+
+/* Path frame slot → function → shared → script → name. Fills in the layout when it is found. */
+static bool find_path(const stack_frame *frame, const char *name) {
+    for (int slot = -1; slot >= -6; slot--) {
+        tm_tagged function = frame->fp[slot];
+        if (!tm_is_object(function)) continue;
+        uint64_t f[FUNCTION_WORDS];
+        read_words(function, f, FUNCTION_WORDS);
+        for (int i = 1; i < FUNCTION_WORDS; i++) {
+            if (!tm_is_object(f[i])) continue;
+            uint64_t s[SHARED_WORDS];
+            read_words(f[i], s, SHARED_WORDS);
+            for (int j = 1; j < SHARED_WORDS; j++) {
+                if (!tm_is_object(s[j])) continue;
+                uint64_t c[SCRIPT_WORDS];
+                read_words(s[j], c, SCRIPT_WORDS);
+                for (int k = 1; k < SCRIPT_WORDS; k++) {
+                    if (!tm_is_object(c[k]) || !tm_v8_string_equals(c[k], name)) continue;
+                    tm_v8.frame_function = 8 * slot;
+                    tm_v8.function_shared = 8 * i;
+                    tm_v8.shared_script = 8 * j;
+                    tm_v8.script_name = 8 * k;
+                    tm_v8.type_function = tm_v8_type(function);
+                    tm_v8.type_shared = tm_v8_type(f[i]);
+                    tm_v8.type_script = tm_v8_type(s[j]);
+                    return true;
+                }
+            }
+        }
+    }
+    return false;
+}
+
+/* The script of a frame's function, by the path found; 0 if the frame has none. */
+static tm_tagged script_of(int index) {
+    if (index < 0 || index >= frame_count) return 0;
+    tm_tagged shared = tm_v8_frame_shared(frames[index].fp);
+    tm_tagged script = shared ? tm_v8_field(shared, tm_v8.shared_script) : 0;
+    return tm_is_object(script) && tm_v8_type(script) == tm_v8.type_script ? script : 0;
+}
+
+static int next_frame_of(int from, const char *name) {
+    for (int i = from; i < frame_count; i++) {
+        tm_tagged script = script_of(i);
+        if (script && tm_v8_string_equals(tm_v8_field(script, tm_v8.script_name), name)) return i;
+    }
+    return -1;
+}
+
+static int at[FUNCTIONS]; /* frames of A, B, C, D */
+
+static bool find_functions(void) {
+    bool found = false;
+    /* The map's instance type is the one number that is the same for all of a kind and differs between kinds. */
+    for (tm_v8.map_type = 8; tm_v8.map_type <= 20 && !found; tm_v8.map_type += found ? 0 : 2)
+        for (int i = 1; i < frame_count && !found; i++) {
+            if (!find_path(&frames[i], state.spec.file[1])) continue;
+            at[D] = i;
+            at[A] = next_frame_of(i + 1, state.spec.file[0]);
+            at[B] = at[A] < 0 ? -1 : next_frame_of(at[A] + 1, state.spec.file[0]);
+            at[C] = at[B] < 0 ? -1 : next_frame_of(at[B] + 1, state.spec.file[0]);
+            found = at[C] >= 0 && tm_v8.type_function != tm_v8.type_shared && tm_v8.type_shared != tm_v8.type_script &&
+                    tm_v8.type_function != tm_v8.type_script && script_of(at[A]) == script_of(at[B]) &&
+                    script_of(at[A]) == script_of(at[C]) && script_of(at[A]) != script_of(at[D]);
+        }
+    if (!found) return fail("functions: no frame leads to the calibration scripts");
+    return true;
+}
+
+/* ---- step 2: fields of scripts and shared function infos ---- */
+
+static bool unique(const char *what, int32_t *field, int32_t value) {
+    if (*field) {
+        say("failed %s: at %d and at %d\n", what, *field, value);
+        state.failed = true;
+        return false;
+    }
+    *field = value;
+    return true;
+}
+
+static bool find_script_fields(void) {
+    tm_tagged first = script_of(at[A]), second = script_of(at[D]);
+    uint64_t a[SCRIPT_WORDS], d[SCRIPT_WORDS];
+    read_words(first, a, SCRIPT_WORDS);
+    read_words(second, d, SCRIPT_WORDS);
+    char head[sizeof state.spec.source_head];
+    for (int i = 1; i < SCRIPT_WORDS; i++) {
+        int32_t field = 8 * i;
+        if (tm_is_object(a[i]) && tm_v8_string_length(a[i]) == state.spec.source_length) {
+            uint16_t units[sizeof head];
+            int64_t count = (int64_t)strlen(state.spec.source_head);
+            bool same = tm_v8_string_units(a[i], units, count) == count;
+            for (int64_t k = 0; k < count && same; k++) same = units[k] == (unsigned char)state.spec.source_head[k];
+            if (same && !unique("script_source", &tm_v8.script_source, field)) return false;
+        }
+        if (tm_is_object(d[i]) && tm_v8_string_equals(d[i], state.spec.source_url) &&
+            !unique("script_url", &tm_v8.script_url, field))
+            return false;
+        if (!tm_is_smi(a[i]) || !tm_is_smi(d[i])) continue;
+        int32_t x = tm_smi(a[i]), y = tm_smi(d[i]);
+        if (x == state.spec.line_offset && y == x && !unique("script_line", &tm_v8.script_line, field)) return false;
+        if (x == state.spec.column_offset && y == x && !unique("script_column", &tm_v8.script_column, field)) return false;
+        /* The second script was compiled soon after the first. */
+        if (x > 0 && y > x && y - x <= 4 && !unique("script_id", &tm_v8.script_id, field)) return false;
+    }
+    if (!tm_v8.script_source || !tm_v8.script_url || !tm_v8.script_line || !tm_v8.script_column || !tm_v8.script_id)
+        return fail("script fields: source, url, line, column or id not found");
+    return true;
+}
+
+static bool find_shared_fields(void) {
+    uint32_t words[FUNCTIONS][2 * SHARED_WORDS];
+    for (int q = A; q < FUNCTIONS; q++) read_words(tm_v8_frame_shared(frames[at[q]].fp), (uint64_t *)words[q], SHARED_WORDS);
+    for (int i = 2; i < 2 * SHARED_WORDS; i++) {
+        uint32_t a = words[A][i], b = words[B][i], c = words[C][i], d = words[D][i];
+        uint64_t whole;
+        memcpy(&whole, &words[A][i & ~1], 8);
+        if (tm_is_object(whole) && tm_v8_type(whole) >= 0) continue;
+        if (b - a != 1 || c - b != 1) continue;
+        /* Functions of a script are numbered as they stand in it; the script itself is 0, its outer function 1. */
+        if (a == 2) {
+            if (!unique("shared_literal", &tm_v8.shared_literal, 4 * i)) return false;
+        } else if (a > 16 && d > c && d - c < 4096) {
+            if (!unique("shared_id", &tm_v8.shared_id, 4 * i)) return false;
+        }
+    }
+    if (!tm_v8.shared_literal) return fail("shared_literal: not found");
+    for (int q = A; q < FUNCTIONS; q++)
+        state.literal[q] = (int32_t)tm_read32((tm_v8_frame_shared(frames[at[q]].fp) & ~3ull) + (uint64_t)tm_v8.shared_literal);
+    return true;
+}
+
+/* ---- step 3: bytecode, offsets, positions ---- */
+
+struct entries {
+    int32_t wanted;
+    int count;
+    int64_t offset[8];
+};
+
+static bool note_entry(int64_t code, uint64_t raw, void *context) {
+    struct entries *entries = context;
+    if (!(raw & 1) && tm_position_offset(raw) == entries->wanted && entries->count < 8) entries->offset[entries->count++] = code;
+    return true;
+}
+
+/* In which way of reading the table does the known position stand at slot - bias, in all four functions? */
+static bool fits(int slot, const tm_bytes tables[FUNCTIONS], int32_t shift, int32_t *bias) {
+    struct entries found[FUNCTIONS];
+    for (int q = A; q < FUNCTIONS; q++) {
+        found[q] = (struct entries){state.spec.position[q], 0, {0}};
+        tm_v8_each_position(&tables[q], shift, note_entry, &found[q]);
+        if (!found[q].count) return false;
+    }
+    for (int i = 0; i < found[A].count; i++) {
+        int32_t candidate = tm_smi(frames[at[A]].fp[slot]) - (int32_t)found[A].offset[i];
+        if (candidate < 16 || candidate > 127) continue;
+        bool all = true;
+        for (int q = B; q < FUNCTIONS && all; q++) {
+            all = false;
+            for (int k = 0; k < found[q].count; k++)
+                all |= tm_smi(frames[at[q]].fp[slot]) - (int32_t)found[q].offset[k] == candidate;
+        }
+        if (all) {
+            *bias = candidate;
+            return true;
+        }
+    }
+    return false;
+}
+
+static bool find_bytecode_in(int bytecode_slot) {
+    int type = -1;
+    for (int q = A; q < FUNCTIONS; q++) {
+        int own = tm_v8_type(frames[at[q]].fp[bytecode_slot]);
+        if (own < 0 || (type >= 0 && own != type)) return false;
+        type = own;
+    }
+    for (int field = 8; field <= 64; field += 8) {
+        tm_bytes tables[FUNCTIONS];
+        tm_scratch_reset();
+        bool readable = true;
+        for (int q = A; q < FUNCTIONS && readable; q++)
+            readable = tm_v8_bytes(tm_v8_field(frames[at[q]].fp[bytecode_slot], field), &tables[q]) && tables[q].length < 4096;
+        if (!readable) continue;
+        for (int slot = -2; slot >= -10; slot--) {
+            bool small = slot != bytecode_slot;
+            for (int q = A; q < FUNCTIONS && small; q++)
+                small = tm_is_smi(frames[at[q]].fp[slot]) && tm_smi(frames[at[q]].fp[slot]) > 0;
+            if (!small) continue;
+            for (int32_t shift = 1; shift <= 5; shift++) {
+                int32_t bias;
+                if (!fits(slot, tables, shift, &bias)) continue;
+                tm_v8.frame_bytecode = 8 * bytecode_slot;
+                tm_v8.frame_offset = 8 * slot;
+                tm_v8.offset_bias = bias;
+                tm_v8.bytecode_positions = field;
+                tm_v8.positions_shift = shift;
+                tm_v8.bytecode_start = bias + 1; /* the slot holds the offset from the tagged pointer */
+                tm_v8.type_bytecode = type;
+                tm_v8.type_bytes = tm_v8_type(tm_v8_field(frames[at[A]].fp[bytecode_slot], field));
+                return true;
+            }
+        }
+    }
+    return false;
+}
+
+static bool find_bytecode(void) {
+    bool found = false;
+    for (int slot = -2; slot >= -10 && !found; slot--) found = find_bytecode_in(slot);
+    tm_scratch_reset();
+    if (!found) return fail("bytecode: no table gives the known positions (are source positions kept?)");
+    for (int field = 8; field < 8 * SHARED_WORDS; field += 8) {
+        bool all = true;
+        for (int q = A; q < FUNCTIONS && all; q++)
+            all = tm_v8_field(tm_v8_frame_shared(frames[at[q]].fp), field) == frames[at[q]].fp[tm_v8.frame_bytecode / 8];
+        if (all) tm_v8.shared_data = field;
+    }
+    if (!tm_v8.shared_data) return fail("shared_data: the functions do not hold their bytecode");
+    return true;
+}
+
+/* ---- step 4: the interpreter's return address, tables of the program ---- */
+
+static bool find_interpreter(void) {
+    uintptr_t pc = frames[at[A]].pc;
+    if (frames[at[B]].pc != pc || frames[at[C]].pc != pc) return fail("interpreter: return addresses differ");
+    tm_code_map_refresh();
+    tm_code_region region;
+    if (!tm_code_region_of(pc, &region) || region.kind != TM_CODE_IMAGE) return fail("interpreter: not in the program's file");
+    tm_v8_interpreter_offset = region.file_offset + (pc - region.low);
+    return true;
+}
+
+struct rodata {
+    uintptr_t low[64], high[64];
+    int count;
+};
+
+static void note_rodata(const os_mapping *m, void *context) {
+    struct rodata *data = context;
+    if (!m->executable_image || !m->readable || m->writable || data->count == 64) return;
+    data->low[data->count] = m->low;
+    data->high[data->count++] = m->high;
+}
+
+/* Bytecode sizes: rows of increasing operand scale; the two prefixes and their debugger forms come first. */
+static bool is_bytecode_sizes(const uint8_t *p, const uint8_t *end) {
+    static const uint8_t ROW[3][8] = {{1, 1, 1, 1, 1, 2, 3, 4}, {1, 1, 1, 1, 1, 3, 5, 7}, {1, 1, 1, 1, 1, 5, 9, 13}};
+    if (memcmp(p, ROW[0], 8)) return false;
+    for (int length = 128; length < 256 && p + 3 * length <= end; length++) {
+        if (memcmp(p + length, ROW[1], 8) || memcmp(p + 2 * length, ROW[2], 8)) continue;
+        bool increasing = true;
+        for (int i = 0; i < length && increasing; i++)
+            increasing = p[i] && p[i] <= p[length + i] && p[length + i] <= p[2 * length + i];
+        if (!increasing) continue;
+        tm_v8_bytecode_sizes = p;
+        tm_v8.bytecode_kinds = length;
+        return true;
+    }
+    return false;
+}
+
+/* Operand counts of the translation opcodes: the four JavaScript frames come first, two BEGINs take three each. */
+static bool is_translation_operands(const int32_t *p, const uint8_t *end) {
+    static const int32_t HEAD[] = {6, 4, 3, 3, 2, 1, 3, 4};
+    if (memcmp(p, HEAD, sizeof HEAD)) return false;
+    int begin = -1, last_pair = -1;
+    for (int i = 0; i < 70 && (const uint8_t *)(p + i + 2) <= end && p[i] >= 0 && p[i] <= 6; i++) {
+        if (i >= 2 && begin < 0 && p[i] == 3 && p[i + 1] == 3 && p[i - 1] == 0 && p[i - 2] == 0) begin = i;
+        if (begin > 0 && p[i] == 2) last_pair = i;
+    }
+    if (begin < 0 || last_pair <= begin + 10 || p[last_pair + 1] != 1) return false;
+    tm_v8_translation_operands = p;
+    tm_v8.translation_begin = begin;
+    tm_v8.translation_opcodes = last_pair + 2;
+    return true;
+}
+
+static void find_tables(void) {
+    static struct rodata data;
+    data.count = 0;
+    os_each_mapping(note_rodata, &data);
+    tm_v8_bytecode_sizes = NULL;
+    tm_v8_translation_operands = NULL;
+    for (int i = 0; i < data.count; i++) {
+        const uint8_t *end = (const uint8_t *)data.high[i] - 16;
+        /* Tables of this size are aligned to 16 by every compiler for this platform. */
+        for (const uint8_t *p = (const uint8_t *)data.low[i]; p + 1024 < end; p += 16) {
+            uint64_t word;
+            memcpy(&word, p, 8);
+            if (word == 0x0403020101010101ull && !tm_v8_bytecode_sizes) is_bytecode_sizes(p, end);
+            if (word == 0x0000000400000006ull && !tm_v8_translation_operands) is_translation_operands((const int32_t *)p, end);
+        }
+    }
+}
+
+/* Every known offset is where a bytecode begins, and the walk over the bytecodes ends exactly at the length. */
+static bool bytecodes_walk(void) {
+    for (int q = A; q < FUNCTIONS; q++) {
+        tm_tagged bytecode = frames[at[q]].fp[tm_v8.frame_bytecode / 8];
+        uint64_t offset = (uint64_t)(tm_smi(frames[at[q]].fp[tm_v8.frame_offset / 8]) - tm_v8.offset_bias);
+        tm_bytes code = {NULL, tm_v8_bytes_length(tm_v8_field(bytecode, tm_v8.bytecode_length))};
+        if (code.length > 65536 || !(code.data = tm_scratch(code.length))) return false;
+        if (!os_read((bytecode & ~3ull) + (uint64_t)tm_v8.bytecode_start, code.data, code.length)) return false;
+        bool hit = false;
+        uint64_t p = 0;
+        while (p < code.length) {
+            hit |= p == offset;
+            uint64_t next = tm_v8_next_bytecode(&code, p);
+            if (!next) return false;
+            p = next;
+        }
+        if (p != code.length || !hit) return false;
+    }
+    return true;
+}
+
+/* ---- verification ---- */
+
+static int function_of(tm_tagged shared) {
+    tm_tagged script = tm_v8_field(shared, tm_v8.shared_script);
+    int32_t literal = (int32_t)tm_read32((shared & ~3ull) + (uint64_t)tm_v8.shared_literal);
+    tm_tagged name = tm_v8_field(script, tm_v8.script_name);
+    if (tm_v8_string_equals(name, state.spec.file[1])) return literal == state.literal[D] ? D : -1;
+    /* Copies of the first script have its name. */
+    if (!tm_v8_string_equals(name, state.spec.file[0])) return -1;
+    for (int q = A; q <= C; q++)
+        if (literal == state.literal[q]) return q;
+    return -1;
+}
+
+/* Does the walker's own decoding of this frame give the positions that it must? */
+static bool verify(int index, uint32_t *tiers) {
+    tm_v8_site sites[TM_V8_MOST_INLINED];
+    tm_v8_identity identity;
+    int count;
+    uintptr_t pc = frames[index].pc;
+    tm_v8_decoded decoded = tm_v8_decode(frames[index].fp, pc, sites, &count, &identity);
+    tm_scratch_reset();
+    *tiers = 0;
+    if (decoded != TM_V8_INTERPRETED && decoded != TM_V8_COMPILED) return false;
+    int before = -1;
+    for (int i = 0; i < count; i++) {
+        int q = function_of(sites[i].shared);
+        if (q < 0 || sites[i].position != state.spec.position[q]) return false;
+        if (before >= 0 && q != before + 1) return false;
+        before = q;
+        *tiers |= sites[i].tiers;
+    }
+    return count > 0;
+}
+
+static bool first_step(void) {
+    if (!find_functions() || !find_script_fields() || !find_shared_fields()) return false;
+    tm_v8.bytecode_length = 8;
+    if (!find_bytecode() || !find_interpreter()) return false;
+    find_tables();
+    if (tm_v8_bytecode_sizes && !bytecodes_walk()) {
+        say("note bytecode sizes do not fit: baseline code will not be decoded\n");
+        tm_v8_bytecode_sizes = NULL;
+        tm_v8.bytecode_kinds = 0;
+    }
+    tm_scratch_reset();
+    tm_v8_levels = TM_V8_FRAMES;
+    uint32_t tiers;
+    for (int q = A; q < FUNCTIONS; q++)
+        if (!verify(at[q], &tiers) || tiers != TM_TIER_INTERPRETER) return fail("interpreted frames: the walker disagrees");
+    return true;
+}
+
+/* ---- step 5: the engine's own record of its frames ---- */
+
+typedef struct anchor {
+    int32_t tls, field;
+} anchor;
+
+static anchor anchors[256];
+static int anchor_count;
+static int anchor_rounds;
+
+#define ISOLATE_BYTES 2048
+
+/* Frames that native code was entered through lie between the probe and the first JavaScript frame. */
+static bool is_below(uint64_t value, int first) {
+    for (int i = 1; i < first; i++)
+        if ((uint64_t)frames[i].fp == value) return true;
+    return false;
+}
+
+static int first_javascript(void) {
+    for (int i = 1; i < frame_count; i++) {
+        tm_tagged shared = tm_v8_frame_shared(frames[i].fp);
+        if (shared && function_of(shared) >= 0) return i;
+    }
+    return -1;
+}
+
+static void find_anchors(int first) {
+    uintptr_t thread = os_thread_pointer();
+    if (anchor_rounds == 0) {
+        size_t bytes = os_static_tls_bytes();
+        anchor_count = 0;
+        for (size_t back = 8; back <= bytes; back += 8) {
+            uint64_t isolate = *(const uint64_t *)(thread - back);
+            uint64_t words[ISOLATE_BYTES / 8];
+            if (isolate < 0x10000 || isolate >> 47 || isolate & 7) continue;
+            if (isolate >= tm_self->stack_low && isolate < tm_self->stack_high) continue;
+            if (!os_read(isolate, words, sizeof words)) continue;
+            for (int i = 0; i < ISOLATE_BYTES / 8; i++)
+                if (is_below(words[i], first) && anchor_count < 256)
+                    anchors[anchor_count++] = (anchor){-(int32_t)back, 8 * i};
+        }
+    } else {
+        int kept = 0;
+        for (int i = 0; i < anchor_count; i++) {
+            uint64_t isolate = *(const uint64_t *)(thread + (uint64_t)(int64_t)anchors[i].tls);
+            if (is_below(tm_read64(isolate + (uint64_t)anchors[i].field), first)) anchors[kept++] = anchors[i];
+        }
+        anchor_count = kept;
+    }
+    anchor_rounds++;
+    if (anchor_rounds < 3 || !anchor_count) return;
+    tm_v8.tls_isolate = anchors[0].tls;
+    tm_v8.isolate_exit_fp = anchors[0].field;
+    tm_v8_levels |= TM_V8_ANCHORS;
+}
+
+static uint64_t isolate_now(void) { return *(const uint64_t *)(os_thread_pointer() + (uint64_t)(int64_t)tm_v8.tls_isolate); }
+
+/* ---- step 6: native code that calls JavaScript again ---- */
+
+/* An entry frame keeps the exit frame of the JavaScript below it; the isolate keeps the outermost entry frame. */
+static void find_reentry(int first) {
+    int entry = -1, outermost = -1;
+    for (int i = first + 1; i < frame_count; i++) {
+        uint64_t type = frames[i].fp[-1];
+        if (type != 2 && type != 4) continue;
+        if (entry < 0) entry = i;
+        outermost = i;
+    }
+    if (entry < 0) return;
+    int below = -1; /* the next calibration function under the entry frame */
+    for (int i = entry + 1; i < frame_count && below < 0; i++) {
+        tm_tagged shared = tm_v8_frame_shared(frames[i].fp);
+        if (shared && function_of(shared) >= 0) below = i;
+    }
+    if (below < 0) return;
+    int32_t field = 0;
+    for (int slot = -2; slot >= -16 && !field; slot--)
+        for (int i = entry + 1; i < below && !field; i++)
+            if (frames[entry].fp[slot] == (uint64_t)frames[i].fp) field = 8 * slot;
+    if (!field || (tm_v8.entry_exit_fp && tm_v8.entry_exit_fp != field)) return;
+    bool again = tm_v8.entry_exit_fp == field;
+    tm_v8.entry_exit_fp = field;
+    uint64_t words[ISOLATE_BYTES / 8];
+    if (os_read(isolate_now(), words, sizeof words))
+        for (int i = 0; i < ISOLATE_BYTES / 8 && !tm_v8.isolate_entry_sp; i++)
+            if (words[i] == (uint64_t)frames[outermost].fp) tm_v8.isolate_entry_sp = 8 * i;
+    if (again) tm_v8_levels |= TM_V8_REENTRY;
+}
+
+/* ---- step 7: compiled code ---- */
+
+#define CODE_WORDS 16
+
+/* InstructionStream and Code point to each other, and the Code knows where the instructions begin. */
+static bool find_code(uintptr_t pc, uintptr_t *stream, tm_tagged *code) {
+    tm_code_region region;
+    if (!tm_code_region_of(pc, &region) || region.kind != TM_CODE_GENERATED) return false;
+    for (uintptr_t start = pc & ~63ul; pc - start < 65536 && start >= region.low + 64; start -= 64) {
+        uint64_t words[8];
+        if (!os_read(start - 64, words, sizeof words)) return false;
+        for (int header = 2; header <= 8; header++)
+            for (int field = 1; field < header && field < 4; field++) {
+                tm_tagged candidate = words[8 - header + field];
+                if (!tm_is_object(words[8 - header]) || !tm_is_object(candidate)) continue;
+                uint64_t c[CODE_WORDS];
+                read_words(candidate, c, CODE_WORDS);
+                int back = 0, begin = 0;
+                for (int i = 1; i < CODE_WORDS; i++) {
+                    if (c[i] == start - 8 * (uint64_t)header + 1) back = 8 * i;
+                    if (c[i] == start) begin = 8 * i;
+                }
+                if (!back || !begin) continue;
+                tm_v8.stream_header = 8 * header;
+                tm_v8.stream_code = 8 * field;
+                tm_v8.code_stream = back;
+                tm_v8.code_start = begin;
+                tm_v8.type_code = tm_v8_type(candidate);
+                *stream = start - 8 * (uint64_t)header;
+                *code = candidate;
+                return true;
+            }
+    }
+    return false;
+}
+
+/* What was seen of the numbers in a Code, to tell the field that holds its kind. */
+typedef struct code_seen {
+    uint32_t words[2 * CODE_WORDS];
+    bool baseline;
+} code_seen;
+
+static code_seen seen[12];
+static int seen_count;
+static uintptr_t seen_pcs[128];
+static int seen_pc_count;
+
+static void find_kind(void) {
+    for (int i = 8; i < 2 * CODE_WORDS; i++) {
+        int32_t field = 4 * i, baseline = -1;
+        if (field >= tm_v8.code_start && field < tm_v8.code_start + 8) continue;
+        bool fit = true;
+        int optimised = 0;
+        for (int k = 0; k < seen_count && fit; k++) {
+            int32_t kind = (int32_t)(seen[k].words[i] & 15);
+            if (!seen[k].baseline) continue;
+            fit = (baseline < 0 || baseline == kind) && kind >= 8 && kind <= 12;
+            baseline = kind;
+        }
+        for (int k = 0; k < seen_count && fit; k++) {
+            if (seen[k].baseline) continue;
+            optimised++;
+            int32_t kind = (int32_t)(seen[k].words[i] & 15);
+            fit = kind == baseline + 1 || kind == baseline + 2;
+        }
+        if (!fit || baseline < 0) continue;
+        /* With baseline code alone more than one field can fit: the first is taken until optimised code decides. */
+        tm_v8.code_flags = field;
+        tm_v8.kind_baseline = baseline;
+        tm_v8.kind_maglev = optimised ? baseline + 1 : 0;
+        tm_v8.kind_turbofan = optimised ? baseline + 2 : 0;
+        return;
+    }
+}
+
+static bool sum_of_table(tm_tagged table, uint64_t *sum) {
+    tm_bytes bytes;
+    if (tm_v8_type(table) != tm_v8.type_bytes || !tm_v8_bytes(table, &bytes)) return false;
+    uint64_t value = 0;
+    int shift = 0;
+    *sum = 0;
+    for (uint64_t i = 0; i < bytes.length; i++) {
+        value |= (uint64_t)(bytes.data[i] & 127) << shift;
+        shift += 7;
+        if (bytes.data[i] & 128) {
+            if (shift > 56) return false;
+            continue;
+        }
+        *sum += value;
+        value = 0;
+        shift = 0;
+    }
+    return true;
+}
+
+static bool find_baseline(int index, tm_tagged code, uint64_t pc_offset, const uint64_t *c) {
+    tm_tagged bytecode = frames[index].fp[tm_v8.frame_bytecode / 8];
+    for (int i = 1; i < CODE_WORDS; i++)
+        if (c[i] == bytecode) tm_v8.code_data = 8 * i;
+    for (int i = 1; i < CODE_WORDS; i++) {
+        uint64_t sum;
+        if (8 * i == tm_v8.code_data || !tm_is_object(c[i]) || !sum_of_table(c[i], &sum) || sum < pc_offset) continue;
+        tm_v8.code_positions = 8 * i;
+        /* The table covers the instructions up to their padding. */
+        for (int32_t field = 32; field < 8 * CODE_WORDS; field += 4) {
+            uint32_t size = tm_read32((code & ~3ull) + (uint64_t)field);
+            if (size >= sum && size - sum < 64) {
+                tm_v8.code_size = field;
+                break;
+            }
+        }
+        find_kind();
+        tm_v8_levels |= TM_V8_BASELINE;
+        uint32_t tiers;
+        if (tm_v8.code_size && tm_v8.code_flags && verify(index, &tiers) && tiers == TM_TIER_BASELINE) return true;
+        tm_v8_levels &= ~TM_V8_BASELINE;
+    }
+    return false;
+}
+
+/* Deoptimisation data: an array with the inlining positions and the literals that they number functions in. */
+static void find_inlining(uint64_t raw, const uint64_t *c) {
+    int32_t inlining = tm_position_inlining(raw);
+    for (int i = 1; i < CODE_WORDS; i++) {
+        if (8 * i == tm_v8.code_positions || !tm_is_object(c[i])) continue;
+        uint64_t length = tm_v8_bytes_length(tm_v8_field(c[i], 8));
+        if (length < 8 || length > 4096) continue;
+        uint64_t words[18];
+        read_words(c[i], words, 18);
+        for (int x = 0; x < 16 && x < (int)length; x++) {
+            struct {
+                uint64_t raw;
+                int32_t function;
+            } call;
+            tm_tagged rows = words[2 + x];
+            if (!tm_is_object(rows)) continue;
+            uint64_t bytes = tm_v8_bytes_length(tm_v8_field(rows, 8));
+            if (bytes < 16 * ((uint64_t)inlining + 1) || bytes % 16) continue;
+            if (!os_read((rows & ~3ull) + TM_V8_BYTES_START + 16 * (uint64_t)inlining, &call, 12)) continue;
+            if (tm_position_offset(call.raw) != state.spec.position[B] || call.function < 0 || call.function > 4096) continue;
+            for (int y = 0; y < 16 && y < (int)length; y++) {
+                tm_tagged literals = words[2 + y];
+                if (y == x || !tm_is_object(literals)) continue;
+                tm_tagged shared = tm_read64((literals & ~3ull) + 16 + 8 * (uint64_t)call.function) | 1;
+                if (tm_v8_type(shared) != tm_v8.type_shared || function_of(shared) != A) continue;
+                tm_v8.code_data = 8 * i;
+                tm_v8.deopt_inlining = x;
+                tm_v8.deopt_literals = y;
+                return;
+            }
+        }
+    }
+}
+
+static void find_optimised(int index, uint64_t pc_offset, const uint64_t *c) {
+    if (!tm_v8.code_positions) return; /* wait for baseline code: it shows the fields */
+    tm_bytes table;
+    uint64_t raw;
+    find_kind();
+    if (!tm_v8.kind_maglev) return;
+    uint64_t at_positions = c[tm_v8.code_positions / 8];
+    bool in_table = tm_v8_type(at_positions) == tm_v8.type_bytes && tm_v8_bytes(at_positions, &table) &&
+                    tm_v8_position(&table, (int64_t)pc_offset - 1, false, tm_v8.positions_shift, &raw);
+    if (in_table && tm_position_inlining(raw) >= 0 && !tm_v8.deopt_inlining) find_inlining(raw, c);
+    uint32_t before = tm_v8_levels, tiers;
+    tm_v8_levels |= TM_V8_MAGLEV | TM_V8_TURBOFAN;
+    bool right = verify(index, &tiers);
+    tm_v8_levels = before;
+    if (!right) return;
+    if (tiers & TM_TIER_MAGLEV) tm_v8_levels |= TM_V8_MAGLEV;
+    if (tiers & TM_TIER_TURBOFAN) tm_v8_levels |= TM_V8_TURBOFAN;
+    if (tiers & TM_TIER_INLINED) tm_v8_levels |= TM_V8_INLINING;
+}
+
+static void look_at_compiled(int index) {
+    uintptr_t stream;
+    tm_tagged code;
+    if (!find_code(frames[index].pc, &stream, &code)) return;
+    uint64_t pc_offset = frames[index].pc - (stream + (uintptr_t)tm_v8.stream_header);
+    uint64_t c[CODE_WORDS];
+    read_words(code, c, CODE_WORDS);
+    tm_tagged bytecode = frames[index].fp[tm_v8.frame_bytecode / 8];
+    bool is_baseline = false;
+    for (int i = 1; i < CODE_WORDS; i++) is_baseline |= tm_is_object(bytecode) && c[i] == bytecode && tm_v8_type(bytecode) == tm_v8.type_bytecode;
+    if (seen_count < (int)(sizeof seen / sizeof *seen)) {
+        memcpy(seen[seen_count].words, c, sizeof seen[0].words);
+        seen[seen_count++].baseline = is_baseline;
+    }
+    if (is_baseline) {
+        if (!(tm_v8_levels & TM_V8_BASELINE) && tm_v8_bytecode_sizes) find_baseline(index, code, pc_offset, c);
+    } else {
+        find_optimised(index, pc_offset, c);
+    }
+    tm_scratch_reset();
+}
+
+/* A direct call from compiled code to C leaves the frame and the return address in the isolate, side by side. */
+static void find_fast_call(int first) {
+    uint64_t words[ISOLATE_BYTES / 8];
+    uint64_t isolate = isolate_now();
+    if (!os_read(isolate, words, sizeof words)) return;
+    if (words[tm_v8.isolate_exit_fp / 8] > (uint64_t)frames[0].fp && words[tm_v8.isolate_exit_fp / 8] < (uint64_t)frames[first].fp) return;
+    for (int i = 1; i < ISOLATE_BYTES / 8 - 1; i++) {
+        if (words[i] != (uint64_t)frames[first].fp) continue;
+        for (int k = i - 1; k <= i + 1; k += 2) {
+            if (!tm_v8_find_stream(words[k])) continue;
+            frames[first].pc = words[k]; /* between it and the probe there can be code without a frame */
+            tm_v8.isolate_fast_fp = 8 * i;
+            tm_v8.isolate_fast_pc = 8 * k;
+            return;
+        }
+    }
+}
+
+static void compiled_step(int first) {
+    if (tm_v8.stream_header && tm_v8_levels & TM_V8_ANCHORS) find_fast_call(first);
+    for (int i = first; i < frame_count; i++) {
+        tm_tagged shared = tm_v8_frame_shared(frames[i].fp);
+        if (!shared || function_of(shared) < 0) continue;
+        uintptr_t pc = frames[i].pc;
+        bool known = false;
+        for (int k = 0; k < seen_pc_count && !known; k++) known = seen_pcs[k] == pc;
+        if (known || tm_v8_is_interpreter_return(pc)) continue;
+        if (seen_pc_count < (int)(sizeof seen_pcs / sizeof *seen_pcs)) seen_pcs[seen_pc_count++] = pc;
+        else continue;
+        look_at_compiled(i);
+        uint32_t tiers;
+        if (i == first && tm_v8.isolate_fast_fp && verify(i, &tiers)) tm_v8_levels |= TM_V8_FAST_CALL;
+    }
+}
+
+/* Cheap when nothing on the stack is new: this is called thousands of times while code gets hot. */
+static bool anything_new(const uint64_t *fp) {
+    static uintptr_t known[256];
+    static unsigned known_count;
+    uintptr_t pc = 0;
+    bool fresh = false;
+    if (!seen_pc_count && !seen_count && known_count > 200) known_count = 0;
+    for (int i = 0; i < 16 && tm_next_frame(&fp, &pc, tm_self->stack_high); i++) {
+        bool found = false;
+        for (unsigned k = 0; k < known_count && !found; k++) found = known[k] == pc;
+        if (found) continue;
+        known[known_count++ % 256] = pc;
+        if (known_count == 512) known_count = 256;
+        fresh = true;
+    }
+    return fresh;
+}
+
+/* ---- what is exported ---- */
+
+int32_t tracemalloc_v8_begin(const tm_v8_spec *spec) {
+    tm_thread *self = tm_hide_begin();
+    int32_t result = TM_OK;
+    if (!self || !tm_v8_thread_of(self)) {
+        result = TM_ERROR_NO_MEMORY;
+    } else if (tm_v8_ready) {
+        result = TM_ERROR_STATE;
+    } else {
+        memset(&state, 0, sizeof state);
+        memset(&tm_v8, 0, sizeof tm_v8);
+        state.spec = *spec;
+        state.running = true;
+        tm_v8_levels = 0;
+        report_length = 0;
+        report[0] = 0;
+        anchor_rounds = anchor_count = seen_count = seen_pc_count = 0;
+    }
+    tm_hide_end(self);
+    return result;
+}
+
+int32_t tracemalloc_v8_probe(int32_t step) {
+    const uint64_t *fp = __builtin_frame_address(0);
+    tm_thread *self = tm_hide_begin();
+    if (!self) return TM_ERROR_STATE;
+    if (state.running && !state.failed) {
+        if (step == 0) {
+            collect(fp);
+            if (!tm_v8_levels) first_step();
+        } else if (tm_v8_levels && (step < 3 || anything_new(fp))) {
+            collect(fp);
+            int first = first_javascript();
+            if (first > 0) {
+                if (step == 1) find_anchors(first);
+                else if (step == 2 && tm_v8_levels & TM_V8_ANCHORS) find_reentry(first);
+                else if (step == 3) compiled_step(first);
+            }
+        }
+    }
+    int32_t result = !state.running ? TM_ERROR_STATE : state.failed ? TM_ERROR_CALIBRATION : (int32_t)tm_v8_levels;
+    tm_hide_end(self);
+    return result;
+}
+
+int32_t tracemalloc_v8_end(int32_t accept) {
+    if (!state.running) return TM_ERROR_STATE;
+    state.running = false;
+    uint32_t needed = TM_V8_FRAMES | TM_V8_ANCHORS;
+    bool usable = accept && !state.failed && (tm_v8_levels & needed) == needed;
+#define SAY(name) say("%s %d\n", #name, tm_v8.name);
+    if (usable) {
+        TM_V8_LAYOUT(SAY)
+    }
+#undef SAY
+    bool tracing = tm_gate != TM_GATE_OFF;
+    tm_gate_close();
+    tm_v8_ready = usable;
+    tm_gate_open(tracing);
+    return usable ? TM_OK : TM_ERROR_CALIBRATION;
+}
+
+int32_t tracemalloc_v8_report(char *out, int32_t size) {
+    int32_t length = report_length < size ? report_length : size - 1;
+    memcpy(out, report, (size_t)length);
+    out[length] = 0;
+    return length;
+}
+
+int32_t tracemalloc_v8_frames(uint32_t *out, int32_t most) {
+    const uint64_t *fp = __builtin_frame_address(0);
+    if (!tm_v8_ready || most < 1) return TM_ERROR_STATE;
+    tm_thread *self = tm_hide_begin();
+    if (!self) return TM_ERROR_STATE;
+    uint32_t *found, count;
+    tm_v8_walk(self, fp, (uint32_t)most, &found, &count);
+    for (uint32_t i = 0; i < count; i++) {
+        tm_frame_row row = tm_frame_rows()[found[i]];
+        out[3 * i] = row.kind == TM_FRAME_SCRIPT ? row.line : 0;
+        out[3 * i + 1] = row.kind == TM_FRAME_SCRIPT ? row.column : 0;
+        out[3 * i + 2] = tm_frame_tiers()[found[i]];
+    }
+    tm_hide_end(self);
+    return (int32_t)count;
+}

@@ -1,0 +1,553 @@
+/* From a frame to functions and positions: every tier, inlined functions, code that is being thrown away. */
+#include <string.h>
+
+#include "v8.h"
+
+uint64_t tm_v8_interpreter_offset;
+
+#define ARRAY_START 16 /* FixedArray and kin: length at 8, elements from here */
+
+static inline tm_tagged element(tm_tagged array, int64_t index) {
+    return tm_read64((array & ~3ull) + ARRAY_START + 8 * (uint64_t)index);
+}
+
+static inline uint64_t frame_slot(const uint64_t *fp, int32_t offset) { return fp[offset / 8]; }
+
+/* ---- functions ---- */
+
+tm_tagged tm_v8_frame_shared(const uint64_t *fp) {
+    tm_tagged function = frame_slot(fp, tm_v8.frame_function);
+    if (!tm_is_object(function)) return 0;
+    function = tm_v8_forward(function);
+    if (!function) return 0;
+    tm_tagged shared = tm_v8_field(function, tm_v8.function_shared);
+    if (!tm_is_object(shared)) return 0;
+    shared = tm_v8_forward(shared);
+    return tm_v8_type(shared) == tm_v8.type_shared ? shared : 0;
+}
+
+tm_tagged tm_v8_bytecode_of(tm_tagged shared) {
+    tm_tagged data = tm_v8_field(shared, tm_v8.shared_data);
+    int type = tm_v8_type(data);
+    if (type == tm_v8.type_bytecode) return tm_v8_forward(data);
+    if (tm_v8.type_code && type == tm_v8.type_code) { /* baseline code stands in for the bytecode */
+        tm_tagged bytecode = tm_v8_field(tm_v8_forward(data), tm_v8.code_data);
+        if (tm_v8_type(bytecode) == tm_v8.type_bytecode) return tm_v8_forward(bytecode);
+    }
+    return 0;
+}
+
+uint32_t tm_v8_identity_of(tm_tagged shared) {
+    uintptr_t at = shared & ~3ull;
+    if (tm_v8.shared_id) return *(volatile uint32_t *)(at + (uint64_t)tm_v8.shared_id);
+    tm_tagged script = *(volatile uint64_t *)(at + (uint64_t)tm_v8.shared_script);
+    uint32_t id = (uint32_t)(*(volatile uint64_t *)((script & ~3ull) + (uint64_t)tm_v8.script_id) >> 32);
+    return *(volatile uint32_t *)(at + (uint64_t)tm_v8.shared_literal) * 2654435761u ^ id;
+}
+
+/* ---- interpreted frames ---- */
+
+static bool position_in_bytecode(tm_tagged bytecode, int64_t offset, bool exactly, int32_t *position) {
+    tm_bytes table;
+    uint64_t raw;
+    if (!tm_v8_bytes(tm_v8_field(bytecode, tm_v8.bytecode_positions), &table)) return false;
+    if (!tm_v8_position(&table, offset, exactly, tm_v8.positions_shift, &raw)) return false;
+    *position = tm_position_offset(raw);
+    return true;
+}
+
+static bool bytecode_begins_at(tm_tagged bytecode, int64_t offset) {
+    tm_bytes code;
+    code.length = tm_v8_bytes_length(tm_v8_field(bytecode, tm_v8.bytecode_length));
+    if (offset < 0 || (uint64_t)offset >= code.length || code.length > 8ul << 20) return false;
+    if (!tm_v8_bytecode_sizes) return true;
+    code.data = tm_scratch(code.length);
+    if (!code.data || !os_read((bytecode & ~3ull) + (uint64_t)tm_v8.bytecode_start, code.data, code.length)) return false;
+    for (uint64_t at = 0; at <= (uint64_t)offset;) {
+        if (at == (uint64_t)offset) return true;
+        uint64_t next = tm_v8_next_bytecode(&code, at);
+        /* The offset may also be that of the bytecode behind its prefix. */
+        if (code.data[at] < 4 && at + 1 == (uint64_t)offset) return true;
+        if (!next) return false;
+        at = next;
+    }
+    return false;
+}
+
+static tm_v8_decoded interpreted(const uint64_t *fp, tm_tagged shared, tm_v8_site *sites, int *count) {
+    tm_tagged bytecode = frame_slot(fp, tm_v8.frame_bytecode);
+    uint64_t slot = frame_slot(fp, tm_v8.frame_offset);
+    if (tm_v8_type(bytecode) != tm_v8.type_bytecode || !tm_is_smi(slot)) return TM_V8_UNKNOWN;
+    bytecode = tm_v8_forward(bytecode);
+    int64_t offset = tm_smi(slot) - tm_v8.offset_bias;
+    int32_t position = -1;
+    if (!position_in_bytecode(bytecode, offset, false, &position)) position = -1;
+    sites[0] = (tm_v8_site){shared, position, TM_TIER_INTERPRETER};
+    *count = 1;
+    return TM_V8_INTERPRETED;
+}
+
+/*
+ * A frame whose return address is in a builtin other than the interpreter's dispatch: the interpreter's at a
+ * stack check or behind a deoptimisation; or a compiled frame below a builtin that has no frame of its own,
+ * which cannot be told apart from here.
+ */
+static tm_v8_decoded in_builtin(const uint64_t *fp, tm_tagged shared, tm_v8_site *sites, int *count) {
+    tm_tagged bytecode = frame_slot(fp, tm_v8.frame_bytecode);
+    uint64_t slot = frame_slot(fp, tm_v8.frame_offset);
+    if (!tm_is_object(bytecode) || !tm_is_smi(slot) || tm_v8_type(bytecode) != tm_v8.type_bytecode) return TM_V8_UNKNOWN;
+    if (tm_v8_bytecode_of(shared) != tm_v8_forward(bytecode)) return TM_V8_UNKNOWN;
+    if (!bytecode_begins_at(tm_v8_forward(bytecode), tm_smi(slot) - tm_v8.offset_bias)) return TM_V8_UNKNOWN;
+    return interpreted(fp, shared, sites, count);
+}
+
+/* ---- compiled code ---- */
+
+#define STREAM_ALIGNMENT 64
+#define MOST_STREAM_BYTES (8ul << 20)
+
+uintptr_t tm_v8_find_stream(uintptr_t pc) {
+    tm_code_region region;
+    if (!tm_v8.stream_header || !tm_code_region_of(pc, &region) || region.kind != TM_CODE_GENERATED) return 0;
+    uintptr_t header = (uintptr_t)tm_v8.stream_header;
+    uint8_t page[4096];
+    uintptr_t page_at = 1;
+    for (uintptr_t start = pc & ~(uintptr_t)(STREAM_ALIGNMENT - 1); start >= region.low + header; start -= STREAM_ALIGNMENT) {
+        if (pc - start > MOST_STREAM_BYTES) return 0;
+        uintptr_t stream = start - header;
+        uint64_t words[2];
+        uintptr_t wanted = stream & ~4095ul;
+        if ((stream + sizeof words - 1) / 4096 != stream / 4096) {
+            if (!os_read(stream, words, sizeof words)) return 0;
+        } else {
+            if (page_at != wanted) {
+                if (!os_read(wanted, page, sizeof page)) return 0;
+                page_at = wanted;
+            }
+            memcpy(words, page + (stream - wanted), sizeof words);
+        }
+        /* A map and a Code that points back. (In every version seen, the Code is the word behind the map.) */
+        if (!tm_is_object(words[0]) || !tm_is_object(words[1])) continue;
+        tm_tagged code = tm_v8.stream_code == 8 ? words[1] : tm_read64(stream + (uint64_t)tm_v8.stream_code);
+        if (tm_v8_field(code, tm_v8.code_stream) != stream + 1) continue;
+        if (tm_v8_type(code) == tm_v8.type_code) return stream;
+    }
+    return 0;
+}
+
+/* Baseline code: a table of pc deltas, the first for the prologue, then one a bytecode. */
+static bool baseline_offset(tm_tagged code, tm_tagged bytecode, uint64_t pc_offset, int64_t *offset) {
+    tm_bytes table, instructions;
+    if (!tm_v8_bytes(tm_v8_field(code, tm_v8.code_positions), &table)) return false;
+    instructions.length = tm_v8_bytes_length(tm_v8_field(bytecode, tm_v8.bytecode_length));
+    if (!instructions.length || instructions.length > 8ul << 20) return false;
+    instructions.data = tm_scratch(instructions.length);
+    if (!instructions.data ||
+        !os_read((bytecode & ~3ull) + (uint64_t)tm_v8.bytecode_start, instructions.data, instructions.length))
+        return false;
+    uint64_t pc = 0, next = 0;
+    int64_t current = -1;
+    for (uint64_t at = 0; at < table.length;) {
+        uint64_t delta = 0;
+        for (int shift = 0;; shift += 7) {
+            if (at >= table.length || shift > 56) return false;
+            uint8_t byte = table.data[at++];
+            delta |= (uint64_t)(byte & 127) << shift;
+            if (!(byte & 128)) break;
+        }
+        pc += delta;
+        if (pc >= pc_offset) {
+            *offset = current;
+            return true;
+        }
+        current = (int64_t)next;
+        next = tm_v8_next_bytecode(&instructions, next);
+        if (!next) return false;
+    }
+    return false;
+}
+
+static tm_v8_decoded baseline(const uint64_t *fp, tm_tagged shared, tm_tagged code, uint64_t pc_offset, tm_v8_site *sites, int *count) {
+    tm_tagged bytecode = frame_slot(fp, tm_v8.frame_bytecode);
+    int64_t offset;
+    int32_t position = -1;
+    if (tm_v8_type(bytecode) != tm_v8.type_bytecode) return TM_V8_UNKNOWN;
+    bytecode = tm_v8_forward(bytecode);
+    if (!baseline_offset(code, bytecode, pc_offset, &offset)) return TM_V8_UNKNOWN;
+    if (!position_in_bytecode(bytecode, offset, false, &position)) position = -1;
+    sites[0] = (tm_v8_site){shared, position, TM_TIER_BASELINE};
+    *count = 1;
+    return TM_V8_COMPILED;
+}
+
+/* ---- deoptimisation data: what V8 itself names frames of optimised code from ---- */
+
+typedef struct deopt_entry {
+    tm_tagged bytecode_offset, translation, pc;
+} deopt_entry;
+
+typedef struct deopt {
+    tm_tagged data;
+    uint64_t exits_at; /* where the deoptimisation exits begin, in the instructions */
+    deopt_entry *entries;
+    uint64_t count;
+} deopt;
+
+/* Behind the inlining positions: where the exits begin, the number of eager and of lazy ones, then the entries. */
+static bool read_deopt(tm_tagged code, deopt *out) {
+    memset(out, 0, sizeof *out);
+    if (!tm_v8.deopt_inlining) return false;
+    out->data = tm_v8_field(code, tm_v8.code_data);
+    if (!tm_is_object(out->data)) return false;
+    uint64_t length = tm_v8_bytes_length(tm_v8_field(out->data, 8));
+    uint64_t head_at = (uint64_t)tm_v8.deopt_inlining + 1, head[3];
+    if (length < head_at + 3 || length > 1u << 22) return false;
+    uintptr_t start = (out->data & ~3ull) + ARRAY_START;
+    if (!os_read(start + 8 * head_at, head, sizeof head)) return false;
+    if (!tm_is_smi(head[0]) || !tm_is_smi(head[1]) || !tm_is_smi(head[2])) return false;
+    out->exits_at = (uint64_t)tm_smi(head[0]);
+    out->count = (uint64_t)tm_smi(head[1]) + (uint64_t)tm_smi(head[2]);
+    if (length != head_at + 3 + 3 * out->count) return false;
+    if (!out->count) return true;
+    out->entries = tm_scratch(out->count * sizeof *out->entries);
+    return out->entries && os_read(start + 8 * (head_at + 3), out->entries, out->count * sizeof *out->entries);
+}
+
+/*
+ * The safepoint table at the end of the instructions: rows [pc][deoptimisation entry + 1][trampoline + 1] with as
+ * many bytes a field as the code's size needs. Looks for the row that `wanted` accepts.
+ */
+typedef struct safepoint {
+    uint64_t pc, entry, trampoline; /* the last two from 1; 0: none */
+} safepoint;
+
+static bool find_safepoint(tm_tagged code, uintptr_t start, bool (*wanted)(const safepoint *, void *), void *context, safepoint *out) {
+    uint32_t size = tm_v8_field(code, tm_v8.code_size) & UINT32_MAX;
+    uint32_t metadata = tm_read32((code & ~3ull) + (uint64_t)tm_v8.code_size + 4);
+    if (!tm_v8.code_size || !metadata || metadata > 1u << 20) return false;
+    uint8_t *bytes = tm_scratch(metadata);
+    if (!bytes || !os_read(start + size, bytes, metadata)) return false;
+    for (unsigned wide = 1; wide <= 3; wide++)
+        for (unsigned narrow = 1; narrow <= 2; narrow++)
+            for (uint32_t at = 8; at + 2 * wide + narrow <= metadata; at++) {
+                safepoint row = {0, 0, 0};
+                memcpy(&row.pc, bytes + at, wide);
+                memcpy(&row.entry, bytes + at + wide, narrow);
+                memcpy(&row.trampoline, bytes + at + wide + narrow, wide);
+                if (wanted(&row, context)) {
+                    *out = row;
+                    return true;
+                }
+            }
+    return false;
+}
+
+struct wanted {
+    const deopt *deopt;
+    uint64_t pc_offset, index;
+};
+
+static bool is_exit_of(const safepoint *row, void *context) {
+    const struct wanted *w = context;
+    return row->entry == w->index + 1 && row->trampoline == w->pc_offset + 1 && row->pc > 0 && row->pc < w->deopt->exits_at;
+}
+
+static bool is_call_at(const safepoint *row, void *context) {
+    const struct wanted *w = context;
+    return row->pc == w->pc_offset && row->entry >= 1 && row->entry <= w->deopt->count &&
+           tm_smi(w->deopt->entries[row->entry - 1].pc) == (int64_t)row->trampoline - 1;
+}
+
+/* Code that was invalidated has its return addresses replaced by those of deoptimisation exits: back to the call. */
+static uint64_t original_pc(tm_tagged code, uintptr_t start, const deopt *deopt, uint64_t pc_offset) {
+    if (!deopt->count || pc_offset < deopt->exits_at || (pc_offset - deopt->exits_at) & 3) return pc_offset;
+    uint64_t index = (pc_offset - deopt->exits_at) / 4;
+    if (index >= deopt->count) return pc_offset;
+    int64_t pc = tm_smi(deopt->entries[index].pc);
+    if (pc > 0 && (uint64_t)pc < deopt->exits_at) return (uint64_t)pc; /* TurboFan */
+    struct wanted wanted = {deopt, pc_offset, index};
+    safepoint row;
+    return find_safepoint(code, start, is_exit_of, &wanted, &row) ? row.pc : 0; /* Maglev */
+}
+
+static int64_t translation_of(tm_tagged code, uintptr_t start, const deopt *deopt, uint64_t pc_offset, bool maglev) {
+    if (maglev) {
+        struct wanted wanted = {deopt, pc_offset, 0};
+        safepoint row;
+        return find_safepoint(code, start, is_call_at, &wanted, &row) ? tm_smi(deopt->entries[row.entry - 1].translation) : -1;
+    }
+    for (uint64_t i = 0; i < deopt->count; i++)
+        if (tm_is_smi(deopt->entries[i].pc) && (uint64_t)tm_smi(deopt->entries[i].pc) == pc_offset)
+            return tm_smi(deopt->entries[i].translation);
+    return -1;
+}
+
+/* ---- translations: one a deoptimisation point, frames outermost first ---- */
+
+typedef struct translated {
+    int32_t bytecode_offset, literal;
+} translated;
+
+typedef struct cursor {
+    const tm_bytes *bytes;
+    uint64_t at;
+    bool failed;
+} cursor;
+
+static uint32_t operand(cursor *c) {
+    uint32_t value = 0;
+    for (int shift = 0; shift < 35; shift += 7) {
+        if (c->at >= c->bytes->length) break;
+        uint8_t byte = c->bytes->data[c->at++];
+        value |= (uint32_t)(byte & 127) << shift;
+        if (!(byte & 128)) return value;
+    }
+    c->failed = true;
+    return 0;
+}
+
+static int32_t signed_operand(cursor *c) {
+    uint32_t value = operand(c);
+    return value & 1 ? -(int32_t)(value >> 1) : (int32_t)(value >> 1);
+}
+
+static uint8_t opcode(cursor *c) {
+    if (c->at < c->bytes->length) return c->bytes->data[c->at++];
+    c->failed = true;
+    return 0;
+}
+
+static bool begins(uint8_t code) { return code == tm_v8.translation_begin || code == tm_v8.translation_begin + 1; }
+
+/* Number of JavaScript frames, or -1. Opcodes 0 to 3 are JavaScript frames; 0 and 1 begin with offset and function. */
+static int translate(const deopt *deopt, int64_t index, translated *out, int most) {
+    tm_bytes bytes;
+    if (!tm_v8_translation_operands || index < 0 || !tm_v8_bytes(element(deopt->data, 0), &bytes)) return -1;
+    if ((uint64_t)index >= bytes.length) return -1;
+    cursor own = {&bytes, (uint64_t)index, false}, basis = {&bytes, 0, false};
+    if (!begins(opcode(&own))) return -1;
+    uint32_t back = operand(&own); /* an earlier translation that this one repeats parts of; 0: none */
+    signed_operand(&own);
+    int32_t wanted = signed_operand(&own);
+    if (own.failed || wanted <= 0 || wanted > most) return -1;
+    if (back) {
+        if (back > (uint64_t)index) return -1;
+        basis.at = (uint64_t)index - back;
+        if (!begins(opcode(&basis))) return -1;
+        for (int i = 0; i < 3; i++) operand(&basis);
+    }
+    int opcodes = tm_v8.translation_opcodes, found = 0;
+    uint32_t repeated = 0; /* instructions still to be taken from the basis */
+    uint32_t behind = 0;   /* instructions of the basis that own ones have taken the place of */
+    for (int steps = 0; wanted > 0 && steps < 100000; steps++) {
+        cursor *from = &own;
+        uint8_t code;
+        if (repeated) {
+            repeated--;
+            from = &basis;
+            code = opcode(&basis);
+        } else {
+            code = opcode(&own);
+            uint32_t matches = code >= opcodes ? (uint32_t)(code - opcodes) : code == opcodes - 1 ? operand(&own) : 0;
+            if (matches) {
+                for (; behind && !basis.failed; behind--) {
+                    uint8_t skipped = opcode(&basis);
+                    if (skipped >= opcodes) return -1;
+                    for (int i = 0; i < tm_v8_translation_operands[skipped]; i++) operand(&basis);
+                }
+                repeated = matches;
+                if (own.failed || basis.failed) return -1;
+                continue;
+            }
+            if (back) behind++;
+        }
+        if (code >= opcodes || begins(code) || from->failed) return -1;
+        int32_t first = 0, second = 0;
+        for (int i = 0; i < tm_v8_translation_operands[code]; i++) {
+            int32_t value = signed_operand(from);
+            if (i == 0) first = value;
+            if (i == 1) second = value;
+        }
+        if (from->failed) return -1;
+        if (code <= 3) wanted--;
+        if (code <= 1) out[found++] = (translated){first, second};
+    }
+    return wanted ? -1 : found;
+}
+
+static bool sites_of_translation(const deopt *deopt, int64_t index, uint32_t tier, tm_v8_site *sites, int *count) {
+    translated frames[TM_V8_MOST_INLINED];
+    int found = translate(deopt, index, frames, TM_V8_MOST_INLINED);
+    if (found <= 0) return false;
+    tm_tagged literals = element(deopt->data, tm_v8.deopt_literals);
+    for (int i = 0; i < found; i++) {
+        const translated *frame = &frames[found - 1 - i];
+        if (frame->literal < 0) return false;
+        tm_tagged shared = tm_v8_forward(element(literals, frame->literal) | 1); /* may be weak */
+        if (tm_v8_type(shared) != tm_v8.type_shared) return false;
+        tm_tagged bytecode = tm_v8_bytecode_of(shared);
+        int32_t position;
+        if (!bytecode || !position_in_bytecode(bytecode, frame->bytecode_offset, false, &position)) return false;
+        sites[i] = (tm_v8_site){shared, position, tier | (i < found - 1 ? TM_TIER_INLINED : 0)};
+    }
+    *count = found;
+    return true;
+}
+
+/* ---- optimised code ---- */
+
+static tm_v8_decoded optimised(tm_tagged shared, tm_tagged code, uintptr_t start, uint64_t pc_offset, bool maglev, tm_v8_site *sites, int *count) {
+    uint32_t tier = maglev ? TM_TIER_MAGLEV : TM_TIER_TURBOFAN;
+    deopt deopt;
+    bool has_deopt = read_deopt(code, &deopt);
+    if (has_deopt) {
+        pc_offset = original_pc(code, start, &deopt, pc_offset);
+        if (!pc_offset) return TM_V8_UNKNOWN;
+    }
+    tm_bytes table;
+    uint64_t raw;
+    bool in_table = tm_v8_bytes(tm_v8_field(code, tm_v8.code_positions), &table) &&
+                    tm_v8_position(&table, (int64_t)pc_offset - 1, false, tm_v8.positions_shift, &raw);
+    /*
+     * Maglev's own table is wrong inside peeled loops, so there the translation comes first. TurboFan's is empty in
+     * code compiled before positions were asked for.
+     */
+    if (has_deopt && (maglev || !in_table) &&
+        sites_of_translation(&deopt, translation_of(code, start, &deopt, pc_offset, maglev), tier, sites, count))
+        return TM_V8_COMPILED;
+    if (!in_table) return TM_V8_UNKNOWN;
+    int found = 0;
+    for (;;) {
+        int32_t inlining = tm_position_inlining(raw);
+        if (inlining < 0) {
+            sites[found++] = (tm_v8_site){shared, tm_position_offset(raw), tier};
+            break;
+        }
+        /* {u64 position of the call, i32 function} a row, 16 bytes */
+        struct {
+            uint64_t raw;
+            int32_t function;
+        } call;
+        if (!has_deopt || found == TM_V8_MOST_INLINED - 1) return TM_V8_UNKNOWN;
+        tm_tagged rows = element(deopt.data, tm_v8.deopt_inlining), literals = element(deopt.data, tm_v8.deopt_literals);
+        if (!tm_is_object(rows) || !os_read((rows & ~3ull) + TM_V8_BYTES_START + 16 * (uint64_t)inlining, &call, 12)) return TM_V8_UNKNOWN;
+        tm_tagged inlined = call.function < 0 ? shared : tm_v8_forward(element(literals, call.function) | 1);
+        if (tm_v8_type(inlined) != tm_v8.type_shared) return TM_V8_UNKNOWN;
+        sites[found++] = (tm_v8_site){inlined, tm_position_offset(raw), tier | TM_TIER_INLINED};
+        raw = call.raw;
+    }
+    *count = found;
+    return TM_V8_COMPILED;
+}
+
+/* ---- any frame ---- */
+
+bool tm_v8_is_interpreter_return(uintptr_t pc) {
+    tm_code_region region;
+    return tm_code_region_of(pc, &region) && region.kind == TM_CODE_IMAGE &&
+           region.file_offset + (pc - region.low) == tm_v8_interpreter_offset;
+}
+
+tm_v8_decoded tm_v8_decode(const uint64_t *fp, uintptr_t pc, tm_v8_site *sites, int *count, tm_v8_identity *identity) {
+    *count = 0;
+    memset(identity, 0, sizeof *identity);
+    tm_code_region region;
+    if (!tm_code_region_of(pc, &region)) return TM_V8_UNKNOWN;
+    tm_tagged shared = tm_v8_frame_shared(fp);
+    if (!shared) return TM_V8_NOT_A_FRAME;
+    /* Builtins that are functions have no script. */
+    if (tm_v8_type(tm_v8_field(shared, tm_v8.shared_script)) != tm_v8.type_script) return TM_V8_NOT_A_FRAME;
+    if (region.kind == TM_CODE_IMAGE) {
+        if (region.file_offset + (pc - region.low) == tm_v8_interpreter_offset) return interpreted(fp, shared, sites, count);
+        return in_builtin(fp, shared, sites, count);
+    }
+    uintptr_t stream = tm_v8_find_stream(pc);
+    if (!stream) return TM_V8_UNKNOWN;
+    tm_tagged code = tm_read64(stream + (uint64_t)tm_v8.stream_code);
+    uintptr_t start = stream + (uintptr_t)tm_v8.stream_header;
+    uint64_t pc_offset = pc - start;
+    int32_t kind = (int32_t)(tm_read32((code & ~3ull) + (uint64_t)tm_v8.code_flags) & 15);
+    *identity = (tm_v8_identity){stream, code, tm_v8_field(code, tm_v8.code_data), tm_v8.code_data};
+    if (kind == tm_v8.kind_baseline && tm_v8_levels & TM_V8_BASELINE) return baseline(fp, shared, code, pc_offset, sites, count);
+    if (kind == tm_v8.kind_maglev && tm_v8_levels & TM_V8_MAGLEV) return optimised(shared, code, start, pc_offset, true, sites, count);
+    if (kind == tm_v8.kind_turbofan && tm_v8_levels & TM_V8_TURBOFAN) return optimised(shared, code, start, pc_offset, false, sites, count);
+    return TM_V8_UNKNOWN;
+}
+
+/* ---- scripts and lines ---- */
+
+static bool is_line_end(uint16_t unit) { return unit == '\n' || unit == '\r' || unit == 0x2028 || unit == 0x2029; }
+
+static bool starts_with(const char *text, const char *prefix) { return !strncmp(text, prefix, strlen(prefix)); }
+
+/* The runtime's own modules; what people write is a file, a URL, or has no name. */
+static bool is_internal(const char *url) {
+    return starts_with(url, "ext:") || starts_with(url, "node:") || starts_with(url, "internal:") || starts_with(url, "checkin:");
+}
+
+static uint32_t script_of(uint64_t isolate, tm_tagged script) {
+    int32_t id = tm_smi(tm_v8_field(script, tm_v8.script_id));
+    char url[4096];
+    int32_t length = tm_v8.script_url ? tm_v8_string_utf8(tm_v8_field(script, tm_v8.script_url), url, sizeof url) : -1;
+    if (length <= 0) length = tm_v8_string_utf8(tm_v8_field(script, tm_v8.script_name), url, sizeof url);
+    if (length <= 0) {
+        memcpy(url, "<eval>", 7);
+        length = 6;
+    }
+    tm_tagged source = tm_v8_field(script, tm_v8.script_source);
+    int64_t units = tm_v8_string_length(source);
+    uint32_t name = tm_string(url, (size_t)length);
+    if (name == UINT32_MAX) return UINT32_MAX;
+    uint32_t text_length = units < 0 ? 0 : (uint32_t)units;
+    uint32_t found = tm_script_find(isolate, id, name, text_length);
+    if (found != UINT32_MAX) return found;
+    tm_script fresh = {
+        .owner = isolate,
+        .id = id,
+        .url = name,
+        .text_length = text_length,
+        .flags = is_internal(url) ? TM_SCRIPT_INTERNAL : 0,
+        .line_offset = tm_smi(tm_v8_field(script, tm_v8.script_line)),
+        .column_offset = tm_smi(tm_v8_field(script, tm_v8.script_column)),
+    };
+    uint32_t *starts = NULL;
+    uint16_t *text = units >= 0 && units < 16 << 20 ? tm_scratch(2 * (size_t)units + 2) : NULL;
+    size_t bytes = 0;
+    if (text && tm_v8_string_units(source, text, units) == units) {
+        uint32_t lines = 1;
+        for (int64_t i = 0; i < units; i++)
+            if (is_line_end(text[i]) && !(text[i] == '\r' && i + 1 < units && text[i + 1] == '\n')) lines++;
+        bytes = lines * sizeof *starts;
+        starts = tm_arena_map(bytes);
+        if (starts) {
+            uint32_t line = 0;
+            starts[line++] = 0;
+            for (int64_t i = 0; i < units; i++)
+                if (is_line_end(text[i]) && !(text[i] == '\r' && i + 1 < units && text[i + 1] == '\n'))
+                    starts[line++] = (uint32_t)i + 1;
+            fresh.line_count = lines;
+            fresh.line_starts = starts;
+        }
+    }
+    return tm_script_add(&fresh, bytes);
+}
+
+uint32_t tm_v8_frame_of(uint64_t isolate, const tm_v8_site *site) {
+    tm_tagged script = tm_v8_field(site->shared, tm_v8.shared_script);
+    if (tm_v8_type(script) != tm_v8.type_script) return tm_frame(TM_FRAME_UNKNOWN, TM_UNKNOWN_CODE, 0, 0, 0);
+    uint32_t index = script_of(isolate, tm_v8_forward(script));
+    if (index == UINT32_MAX) return tm_frame(TM_FRAME_UNKNOWN, TM_UNKNOWN_MEMORY, 0, 0, 0);
+    const tm_script *found = tm_script_at(index);
+    uint32_t internal = found->flags & TM_SCRIPT_INTERNAL ? TM_FRAME_INTERNAL : 0;
+    if (site->position < 0 || !found->line_starts || (uint32_t)site->position > found->text_length)
+        return tm_frame(TM_FRAME_SCRIPT, index, 0, 0, site->tiers) | internal;
+    uint32_t low = 0, high = found->line_count;
+    while (high - low > 1) {
+        uint32_t middle = (low + high) / 2;
+        if (found->line_starts[middle] <= (uint32_t)site->position) low = middle;
+        else high = middle;
+    }
+    uint32_t line = low + 1 + (uint32_t)found->line_offset;
+    uint32_t column = (uint32_t)site->position - found->line_starts[low] + 1 + (low == 0 ? (uint32_t)found->column_offset : 0);
+    return tm_frame(TM_FRAME_SCRIPT, index, line, column, site->tiers) | internal;
+}

@@ -1,0 +1,268 @@
+/* From the calling thread's stack to frame indexes, with everything decoded before kept in a cache. */
+#include <string.h>
+
+#include "v8.h"
+
+uint32_t tm_v8_levels;
+bool tm_v8_ready;
+
+#define CACHE_ROWS 4096u
+#define INLINE_FRAMES 5
+#define MOST_LISTED (1u << 18)
+#define MOST_STEPS 200000 /* frames of one walk, of all kinds */
+
+/*
+ * Decoded frames. Code moves and is thrown away, and its address is used again, so an entry holds only while the
+ * function is the same and, for compiled code, while the code at the address is.
+ */
+typedef struct tm_v8_cached {
+    uint64_t key[2];  /* interpreted: BytecodeArray and offset slot; compiled: pc and 1 */
+    uint64_t stream, code, data;
+    uint32_t function; /* tm_v8_identity_of() */
+    uint16_t data_field;
+    uint8_t count;
+    uint8_t listed;    /* the frames stand in the thread's lists, from frame[0] */
+    uint32_t frame[INLINE_FRAMES + 1];
+} tm_v8_cached;
+
+_Static_assert(sizeof(tm_v8_cached) == 72, "an entry of the cache takes little more than a line");
+
+static inline uint64_t load(uint64_t address) { return *(const volatile uint64_t *)address; }
+
+/* Frames of V8: word below the frame pointer is a context, or a type << 1. V8 src/execution/frames.h. */
+#define IS_TYPED(fp) (!((fp)[-1] & 1))
+#define IS_ENTRY(fp) ((fp)[-1] == 2 || (fp)[-1] == 4)
+
+tm_v8_thread *tm_v8_thread_of(tm_thread *self) {
+    if (tm_likely(self->v8 != NULL)) return self->v8;
+    size_t bytes = sizeof(tm_v8_thread) + (CACHE_ROWS + 1) * sizeof(tm_v8_cached) + MOST_LISTED * sizeof(uint32_t);
+    tm_v8_thread *v8 = tm_arena_map(bytes);
+    if (!v8) return NULL;
+    v8->cache = (tm_v8_cached *)(v8 + 1);
+    v8->lists = (uint32_t *)(v8->cache + CACHE_ROWS + 1);
+    self->v8 = v8;
+    return v8;
+}
+
+void tm_v8_forget(tm_v8_thread *v8) {
+    memset(v8->cache, 0, CACHE_ROWS * sizeof *v8->cache);
+    v8->lists_used = 0;
+    v8->interpreter_return[0] = v8->interpreter_return[1] = 0;
+    v8->no_script = 0;
+    v8->isolate = 0;
+}
+
+static void add_misses(tm_thread *thread, void *context) {
+    if (thread->v8) *(uint64_t *)context += thread->v8->misses;
+}
+
+uint64_t tm_v8_misses(void) {
+    uint64_t sum = 0;
+    tm_each_thread(add_misses, &sum);
+    return sum;
+}
+
+bool tm_next_frame(const uint64_t **fp, uintptr_t *pc, uintptr_t stack_high) {
+    const uint64_t *at = *fp;
+    uint64_t next = at[0], back = at[1];
+    if (next <= (uint64_t)at || next + 16 > stack_high || next & 7) {
+        /* libffi's ffi_call_unix64: the flags at [0], the result at [1], then the caller's frame pointer and the way back. */
+        if (next >= 0x10000 || (uint64_t)(at + 4) > stack_high) return false;
+        next = at[2];
+        back = at[3];
+        if (next <= (uint64_t)at || next + 16 > stack_high || next & 7) return false;
+    }
+    *fp = (const uint64_t *)next;
+    *pc = back;
+    return true;
+}
+
+/* ---- decoding ---- */
+
+static uint32_t place(uint64_t a, uint64_t b) { return (uint32_t)(tm_hash64(a ^ b << 17) >> 40) & (CACHE_ROWS - 1); }
+
+static tm_v8_cached *store(tm_v8_thread *v8, tm_v8_cached *row, const uint32_t *frames, int count) {
+    if (count <= INLINE_FRAMES) {
+        memcpy(row->frame, frames, (size_t)count * sizeof *frames);
+        row->listed = 0;
+    } else {
+        if (v8->lists_used + (uint32_t)count > MOST_LISTED) { /* start over: everything can be decoded again */
+            memset(v8->cache, 0, CACHE_ROWS * sizeof *v8->cache);
+            v8->lists_used = 0;
+        }
+        memcpy(v8->lists + v8->lists_used, frames, (size_t)count * sizeof *frames);
+        row->frame[0] = v8->lists_used;
+        row->listed = 1;
+        v8->lists_used += (uint32_t)count;
+    }
+    row->count = (uint8_t)count;
+    return row;
+}
+
+static const uint32_t *frames_of(const tm_v8_thread *v8, const tm_v8_cached *row) {
+    return row->listed ? v8->lists + row->frame[0] : row->frame;
+}
+
+/* Decodes a frame and keeps the result; NULL: not a frame of JavaScript. The row is valid until the next call. */
+static __attribute__((noinline)) tm_v8_cached *miss(tm_v8_thread *v8, const uint64_t *fp, uintptr_t pc) {
+    v8->misses++;
+    tm_v8_site sites[TM_V8_MOST_INLINED];
+    uint32_t frames[TM_V8_MOST_INLINED];
+    tm_v8_identity identity;
+    int count;
+    tm_v8_decoded decoded = tm_v8_decode(fp, pc, sites, &count, &identity);
+    if (decoded == TM_V8_NOT_A_FRAME) {
+        tm_tagged shared = tm_v8_frame_shared(fp);
+        if (shared) v8->no_script = tm_v8_field(shared, tm_v8.shared_script);
+        tm_scratch_reset();
+        return NULL;
+    }
+    bool whole = decoded != TM_V8_UNKNOWN;
+    for (int i = 0; i < count; i++) {
+        frames[i] = tm_v8_frame_of(v8->isolate, &sites[i]);
+        if (sites[i].position < 0) whole = false; /* perhaps known the next time */
+    }
+    if (decoded == TM_V8_UNKNOWN) frames[0] = tm_frame(TM_FRAME_UNKNOWN, TM_UNKNOWN_CODE, 0, 0, 0), count = 1;
+    tm_scratch_reset();
+    tm_v8_cached *row = &v8->cache[CACHE_ROWS]; /* one more than is looked up: kept until the next miss */
+    if (whole) {
+        bool interpreted = decoded == TM_V8_INTERPRETED;
+        uint64_t a = interpreted ? fp[tm_v8.frame_bytecode / 8] : pc;
+        uint64_t b = interpreted ? fp[tm_v8.frame_offset / 8] : 1;
+        row = &v8->cache[place(a, b)];
+        row->key[0] = a;
+        row->key[1] = b;
+        row->stream = identity.stream;
+        row->code = identity.code;
+        row->data = identity.data;
+        row->data_field = (uint16_t)identity.data_field;
+        row->function = tm_v8_identity_of(tm_v8_frame_shared(fp));
+    }
+    return store(v8, row, frames, count);
+}
+
+static inline uint64_t shared_of(const uint64_t *fp) {
+    return load((fp[tm_v8.frame_function / 8] & ~3ull) + (uint64_t)tm_v8.function_shared);
+}
+
+static inline bool same_function(const tm_v8_cached *row, const uint64_t *fp) {
+    return row->function == tm_v8_identity_of(shared_of(fp));
+}
+
+/* The frame at fp, whose code is to go on at pc. */
+static inline tm_v8_cached *frame_at(tm_v8_thread *v8, const uint64_t *fp, uintptr_t pc) {
+    if (pc == v8->interpreter_return[0] || pc == v8->interpreter_return[1]) {
+        uint64_t bytecode = fp[tm_v8.frame_bytecode / 8], offset = fp[tm_v8.frame_offset / 8];
+        tm_v8_cached *row = &v8->cache[place(bytecode, offset)];
+        if (tm_likely(row->key[0] == bytecode && row->key[1] == offset && same_function(row, fp))) return row;
+        return miss(v8, fp, pc);
+    }
+    tm_v8_cached *row = &v8->cache[place(pc, 1)];
+    if (tm_likely(row->key[0] == pc && row->key[1] == 1 && same_function(row, fp) &&
+                  load(row->stream + (uint64_t)tm_v8.stream_code) == row->code &&
+                  load((row->code & ~3ull) + row->data_field) == row->data))
+        return row;
+    /* Array.prototype.map and the like; frames with a context have a function beside it. */
+    if (v8->no_script && tm_is_object(fp[tm_v8.frame_function / 8]) &&
+        load((shared_of(fp) & ~3ull) + (uint64_t)tm_v8.shared_script) == v8->no_script)
+        return NULL;
+    if (tm_v8_is_interpreter_return(pc)) {
+        v8->interpreter_return[1] = v8->interpreter_return[0];
+        v8->interpreter_return[0] = pc;
+    }
+    return miss(v8, fp, pc);
+}
+
+/* ---- walking ---- */
+
+struct found {
+    uint32_t *frames;
+    uint32_t limit, own, internal;
+};
+
+/* The program's own frames come first in the buffer; until there is one, the runtime's are kept behind the limit. */
+static inline bool collect(struct found *found, uint32_t frame) {
+    if (tm_unlikely(frame & TM_FRAME_INTERNAL)) {
+        if (!found->own && found->internal < found->limit) found->frames[found->limit + found->internal++] = frame & TM_FRAME_INDEX;
+        return true;
+    }
+    found->frames[found->own++] = frame;
+    return found->own < found->limit;
+}
+
+static bool make_room(tm_v8_thread *v8, uint32_t limit) {
+    if (tm_likely(v8->frames_most >= limit)) return true;
+    uint32_t *fresh = tm_arena_map(2ul * limit * sizeof *fresh);
+    if (!fresh) return false;
+    if (v8->frames) tm_arena_unmap(v8->frames, 2ul * v8->frames_most * sizeof *fresh);
+    v8->frames = fresh;
+    v8->frames_most = limit;
+    return true;
+}
+
+/* Without the engine's record: the first frame up the frame pointers that is V8's. */
+static bool first_by_frame_pointers(const uint64_t **fp, uintptr_t *pc, uintptr_t high) {
+    tm_code_region region;
+    for (int i = 0; i < 400; i++) {
+        if (!tm_next_frame(fp, pc, high)) return false;
+        if (!tm_code_region_of(*pc, &region)) continue;
+        if (region.kind == TM_CODE_GENERATED) return true;
+        if (region.kind == TM_CODE_IMAGE && !IS_TYPED(*fp) && tm_v8_frame_shared(*fp)) return true;
+    }
+    return false;
+}
+
+tm_v8_walk_end tm_v8_walk(tm_thread *self, const uint64_t *fp, uint32_t limit, uint32_t **frames, uint32_t *count) {
+    *count = 0;
+    uint64_t isolate = load(os_thread_pointer() + (uint64_t)(int64_t)tm_v8.tls_isolate);
+    if (tm_likely(!isolate)) return TM_V8_NO_ISOLATE;
+    tm_v8_thread *v8 = tm_v8_thread_of(self);
+    if (tm_unlikely(!v8 || !make_room(v8, limit))) return TM_V8_NO_ISOLATE;
+    if (tm_unlikely(v8->isolate != isolate || v8->generation != tm_traces_generation)) {
+        tm_v8_forget(v8);
+        v8->isolate = isolate;
+        v8->generation = tm_traces_generation;
+    }
+    uint64_t low = (uint64_t)fp, high = self->stack_high;
+    uint64_t exit_fp = load(isolate + (uint64_t)tm_v8.isolate_exit_fp);
+    uint64_t fast_fp = tm_v8.isolate_fast_fp ? load(isolate + (uint64_t)tm_v8.isolate_fast_fp) : 0;
+    uintptr_t pc = 0;
+    struct found found = {v8->frames, limit, 0, 0};
+    bool more = true;
+    if (fast_fp > low && fast_fp < high && (exit_fp <= low || fast_fp < exit_fp)) {
+        fp = (const uint64_t *)fast_fp;
+        pc = load(isolate + (uint64_t)tm_v8.isolate_fast_pc);
+    } else if (exit_fp > low && exit_fp + 16 <= high) {
+        fp = (const uint64_t *)exit_fp;
+    } else {
+        if (tm_v8.isolate_entry_sp && !load(isolate + (uint64_t)tm_v8.isolate_entry_sp)) return TM_V8_NO_JAVASCRIPT;
+        if (!first_by_frame_pointers(&fp, &pc, high)) {
+            if (!tm_v8.isolate_entry_sp) return TM_V8_NO_JAVASCRIPT;
+            collect(&found, tm_frame(TM_FRAME_UNKNOWN, TM_UNKNOWN_STACK, 0, 0, 0));
+            more = false;
+        }
+    }
+    for (int steps = 0; more && steps < MOST_STEPS; steps++) {
+        if (IS_TYPED(fp)) {
+            if (IS_ENTRY(fp)) { /* native code called JavaScript here: on with where that was called from */
+                uint64_t next_fast = tm_v8.entry_fast_fp ? fp[tm_v8.entry_fast_fp / 8] : 0;
+                uint64_t next_exit = fp[tm_v8.entry_exit_fp / 8];
+                uint64_t next = next_fast ? next_fast : next_exit;
+                if (next <= (uint64_t)fp || next + 16 > high) break;
+                pc = next_fast ? fp[tm_v8.entry_fast_pc / 8] : 0;
+                fp = (const uint64_t *)next;
+                continue;
+            }
+        } else if (pc) {
+            const tm_v8_cached *row = frame_at(v8, fp, pc);
+            if (row) {
+                const uint32_t *list = frames_of(v8, row);
+                for (int i = 0; i < row->count && more; i++) more = collect(&found, list[i]);
+            }
+        }
+        if (more && !tm_next_frame(&fp, &pc, high)) break;
+    }
+    *frames = found.own ? v8->frames : v8->frames + limit;
+    *count = found.own ? found.own : found.internal;
+    return *count ? TM_V8_WALKED : TM_V8_NO_JAVASCRIPT;
+}

@@ -3,4 +3,17 @@
  *
  * @module
  */
-export {};
+import "./lib/host/connect.ts";
+
+export { Domain, type DomainName } from "./lib/model/domain.ts";
+export { DomainFilter } from "./lib/model/domain_filter.ts";
+export { NotTracingError, SnapshotFormatError, TracemallocError, UnsupportedError } from "./lib/model/errors.ts";
+export { Filter, type FilterOptions } from "./lib/model/filter.ts";
+export { Frame } from "./lib/model/frame.ts";
+export type { KeyType } from "./lib/model/key_type.ts";
+export { Snapshot } from "./lib/model/snapshot.ts";
+export { Statistic } from "./lib/model/statistic.ts";
+export { StatisticDiff } from "./lib/model/statistic_diff.ts";
+export { Trace } from "./lib/model/trace.ts";
+export { Traceback } from "./lib/model/traceback.ts";
+export type { Traces } from "./lib/model/traces.ts";

@@ -14,6 +14,7 @@ export const checks = [
   { name: "types on Bun and Node", command: ["node", "node_modules/typescript/bin/tsc", "--project", "tsconfig.json"] },
   { name: "layers", command: ["deno", "run", "--allow-read", "tools/layers.ts"] },
   { name: "documentation", command: ["deno", "doc", "--lint", "mod.ts"] },
+  { name: "examples", command: ["deno", "test", "--quiet", "--doc", "-A", "mod.ts", "lib"] },
   { name: "publish", command: ["deno", "publish", "--dry-run", "--allow-dirty"] },
 ];
 

@@ -30,6 +30,7 @@ const rooms: readonly Room[] = [
   { path: "lib/aggregate/", may: ["lib/model/", "lib/format/"], packages: [], pure: true },
   { path: "lib/export/", may: ["lib/model/", "lib/aggregate/"], packages: [], pure: true },
   { path: "lib/report/", may: ["lib/model/", "lib/aggregate/"], packages: [], pure: true },
+  { path: "lib/host/", may: ["lib/model/", "lib/format/"], packages: ["node:", "@std/path"] },
   {
     path: "lib/tracer/",
     may: ["lib/model/", "lib/runtime/backend.ts", "lib/runtime/detect.ts"],

@@ -1,6 +1,9 @@
 /** Line numbers, domains and numbers of frames fit in a column of 32 bits. */
 export const maxUint32 = 0xffff_ffff;
 
+/** The most frames that a traceback can be limited to, as in CPython. */
+export const maxFrames = 0xffff;
+
 /** The greatest whole number up to which all whole numbers can be told apart. */
 export const maxSize: number = 2 ** 53;
 

@@ -21,6 +21,8 @@ export class DomainFilter {
   readonly domain: number;
 
   /**
+   * Makes a filter.
+   *
    * @param inclusive Whether to keep the domain and drop all others, or the other way round.
    * @param domain Number of the domain, a whole number from 0 to 4294967295.
    * @throws {TypeError} If an argument is of another type.

@@ -3,23 +3,25 @@
  *
  * @example Telling causes apart
  * ```ts
- * import { takeSnapshot, TracemallocError } from "@x/tracemalloc";
+ * import { Snapshot, TracemallocError } from "@x/tracemalloc";
+ * import { assertEquals, assertThrows } from "@std/assert";
  *
- * try {
- *   takeSnapshot();
- * } catch (error) {
- *   if (!(error instanceof TracemallocError)) throw error;
- *   console.error(error.code); // NOT_TRACING
- * }
+ * const error = assertThrows(() => Snapshot.load("no such file"), TracemallocError);
+ * assertEquals(error.code, "ENOENT");
  * ```
  */
 export class TracemallocError extends Error {
   /** The name of the class. */
   override readonly name: string = "TracemallocError";
-  /** A short name of the cause, for programs: `"NOT_TRACING"`, `"SNAPSHOT_FORMAT"`, `"UNSUPPORTED"`. */
+  /**
+   * A short name of the cause, for programs: `"NOT_TRACING"`, `"SNAPSHOT_FORMAT"`, `"UNSUPPORTED"`, or that of the
+   * system, for instance `"ENOENT"`.
+   */
   readonly code: string;
 
   /**
+   * Makes an error.
+   *
    * @param message What is wrong, for people.
    * @param code A short name of the cause, for programs.
    * @param options The error that caused this one.
@@ -36,6 +38,8 @@ export class NotTracingError extends TracemallocError {
   override readonly name = "NotTracingError";
 
   /**
+   * Makes an error.
+   *
    * @param message What is wrong, for people.
    * @param options The error that caused this one.
    */
@@ -52,6 +56,8 @@ export class SnapshotFormatError extends TracemallocError {
   readonly offset: number;
 
   /**
+   * Makes an error.
+   *
    * @param message What is wrong, for people.
    * @param offset Where in the file, in bytes from its start.
    * @param options The error that caused this one.
@@ -68,6 +74,8 @@ export class UnsupportedError extends TracemallocError {
   override readonly name = "UnsupportedError";
 
   /**
+   * Makes an error.
+   *
    * @param message What is wrong, for people.
    * @param options The error that caused this one.
    */

@@ -39,6 +39,8 @@ export class Filter {
   readonly domain: number | null;
 
   /**
+   * Makes a filter.
+   *
    * @param inclusive Whether to keep what matches; otherwise it is dropped.
    * @param filenamePattern Pattern of the file names: `*` any characters, `?` any one, `[…]` one of these, `[!…]` one
    * of the others.

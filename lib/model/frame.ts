@@ -23,6 +23,8 @@ export class Frame {
   readonly lineno: number;
 
   /**
+   * Makes a frame.
+   *
    * @param filename File name.
    * @param lineno Line, a whole number from 0 to 4294967295.
    * @throws {TypeError} If an argument is of another type.
@@ -36,6 +38,8 @@ export class Frame {
   }
 
   /**
+   * Compares with anything.
+   *
    * @param other Anything.
    * @returns Whether `other` is a frame with the same file name and line.
    */
@@ -53,7 +57,11 @@ export class Frame {
     return compareStrings(this.filename, other.filename) || this.lineno - other.lineno;
   }
 
-  /** @returns File name and line: `a.ts:3`. */
+  /**
+   * Writes it as a line of text.
+   *
+   * @returns File name and line: `a.ts:3`.
+   */
   toString(): string {
     return `${this.filename}:${this.lineno}`;
   }

@@ -24,6 +24,8 @@ export class Statistic {
   readonly count: number;
 
   /**
+   * Makes a statistic.
+   *
    * @param traceback What the blocks have in common.
    * @param size Bytes of all blocks.
    * @param count How many blocks.
@@ -40,6 +42,8 @@ export class Statistic {
   }
 
   /**
+   * Compares with anything.
+   *
    * @param other Anything.
    * @returns Whether `other` is a statistic with an equal traceback, the same size and the same count.
    */
@@ -48,7 +52,11 @@ export class Statistic {
       other.traceback.equals(this.traceback);
   }
 
-  /** @returns Where, how much, how many and how large on average. */
+  /**
+   * Writes it as a line of text.
+   *
+   * @returns Where, how much, how many and how large on average.
+   */
   toString(): string {
     const { traceback, size, count } = this;
     return `${traceback}: size=${formatSize(size)}, count=${formatInteger(count)}${formatAverage(size, count)}`;

@@ -29,6 +29,8 @@ export class StatisticDiff {
   readonly countDiff: number;
 
   /**
+   * Makes a difference.
+   *
    * @param traceback What the blocks have in common.
    * @param size Bytes in the newer snapshot.
    * @param sizeDiff Bytes in the newer snapshot less those in the older one.
@@ -51,6 +53,8 @@ export class StatisticDiff {
   }
 
   /**
+   * Compares with anything.
+   *
    * @param other Anything.
    * @returns Whether `other` is such a difference with an equal traceback and the same numbers.
    */
@@ -59,7 +63,11 @@ export class StatisticDiff {
       other.count === this.count && other.countDiff === this.countDiff && other.traceback.equals(this.traceback);
   }
 
-  /** @returns Where, how much, how many and how large on average, with the changes. */
+  /**
+   * Writes it as a line of text.
+   *
+   * @returns Where, how much, how many and how large on average, with the changes.
+   */
   toString(): string {
     const { traceback, size, sizeDiff, count, countDiff } = this;
     return `${traceback}: size=${formatSize(size)} (${formatSizeDiff(sizeDiff)}), ` +

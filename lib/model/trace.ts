@@ -24,6 +24,8 @@ export class Trace {
   readonly traceback: Traceback;
 
   /**
+   * Makes a trace.
+   *
    * @param domain Which kind of memory, a whole number from 0 to 4294967295.
    * @param size Bytes, a whole number up to 2^53.
    * @param traceback Where the block was allocated.
@@ -42,6 +44,8 @@ export class Trace {
   }
 
   /**
+   * Compares with anything.
+   *
    * @param other Anything.
    * @returns Whether `other` is a trace with the same domain and size, equal frames and the same `totalNframe`.
    */
@@ -50,7 +54,11 @@ export class Trace {
       other.traceback.totalNframe === this.traceback.totalNframe && other.traceback.equals(this.traceback);
   }
 
-  /** @returns Where and how much: `a.ts:3: 97.7 KiB`. */
+  /**
+   * Writes it as a line of text.
+   *
+   * @returns Where and how much: `a.ts:3: 97.7 KiB`.
+   */
   toString(): string {
     return `${this.traceback}: ${formatSize(this.size)}`;
   }

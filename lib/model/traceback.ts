@@ -29,6 +29,8 @@ export class Traceback {
   readonly totalNframe: number | null;
 
   /**
+   * Makes a traceback.
+   *
    * @param frames Frames from the oldest to the most recent.
    * @param totalNframe How many frames the whole stack had, a whole number below 4294967295.
    * @throws {TypeError} If an argument is of another type.
@@ -59,6 +61,8 @@ export class Traceback {
   }
 
   /**
+   * Gives one frame.
+   *
    * @param index From 0 for the oldest frame on, or from -1 for the most recent one down.
    * @returns The frame, or undefined where there is none.
    */
@@ -67,6 +71,8 @@ export class Traceback {
   }
 
   /**
+   * Gives some of the frames.
+   *
    * @param start The first frame; negative: from the end.
    * @param end The frame after the last; negative: from the end.
    * @returns The frames between, as `Array.prototype.slice` counts them.
@@ -76,6 +82,8 @@ export class Traceback {
   }
 
   /**
+   * Looks for a frame.
+   *
    * @param frame The frame to look for.
    * @returns Whether an equal frame is among these.
    */
@@ -83,12 +91,18 @@ export class Traceback {
     return this.#get().some((own) => own.equals(frame));
   }
 
-  /** @returns The frames from the oldest to the most recent. */
+  /**
+   * Goes through the frames.
+   *
+   * @returns The frames from the oldest to the most recent.
+   */
   [Symbol.iterator](): IterableIterator<Frame> {
     return this.#get()[Symbol.iterator]();
   }
 
   /**
+   * Compares with anything.
+   *
    * @param other Anything.
    * @returns Whether `other` is a traceback with equal frames.
    */
@@ -114,7 +128,11 @@ export class Traceback {
     return own.length - others.length;
   }
 
-  /** @returns File name and line of the oldest frame, as in CPython: `a.ts:3`. */
+  /**
+   * Writes it as a line of text.
+   *
+   * @returns File name and line of the oldest frame, as in CPython: `a.ts:3`.
+   */
   toString(): string {
     return `${this.at(0) ?? unknownFrame}`;
   }

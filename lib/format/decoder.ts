@@ -88,8 +88,8 @@ export class BatchDecoder {
     if (this.#hasMetadata) at.fail("a second metadata message");
     this.#hasMetadata = true;
     const tracebackLimit = table.tracebackLimit();
-    if (tracebackLimit < 1 || tracebackLimit > MAX_FRAMES) {
-      at.fail(`a traceback limit of ${tracebackLimit}, which should be in [1, ${MAX_FRAMES}]`);
+    if (tracebackLimit > MAX_FRAMES) {
+      at.fail(`a traceback limit of ${tracebackLimit}, which should be in [0, ${MAX_FRAMES}]`);
     }
     const metadata: { -readonly [K in keyof SnapshotMetadata]: SnapshotMetadata[K] } = {};
     const text = (bytes: string | Uint8Array | null) => (bytes === null ? undefined : at.utf8(bytes as Uint8Array));
@@ -230,6 +230,7 @@ export class BatchDecoder {
       blocks += count[i]!;
       bytes += count[i]! * size[i]!;
     }
+    if (!(bytes < Infinity && blocks < Infinity)) at.fail(`traces of ${bytes} bytes in ${blocks} blocks`);
     totals.rows += rows;
     totals.blocks = blocks;
     totals.bytes = bytes;

@@ -8,7 +8,6 @@ import {
   readSync,
   realpathSync,
   renameSync,
-  type Stats,
   statSync,
   unlinkSync,
   writeSync,
@@ -16,7 +15,8 @@ import {
 import { dirname, join } from "@std/path";
 import type { SnapshotColumns, SnapshotMetadata } from "../model/columns.ts";
 import { SnapshotFormatError, TracemallocError } from "../model/errors.ts";
-import { type ReadOptions, type ReadResult, readSnapshot } from "./reader.ts";
+import type { SnapshotBatch } from "./decoder.ts";
+import { type ReadOptions, type ReadResult, readSnapshot, type SnapshotReader } from "./reader.ts";
 import { type ByteSink, writeSnapshot } from "./writer.ts";
 
 /** Bytes that are read from a file at once. */
@@ -40,17 +40,32 @@ export function dumpSnapshot(path: string, columns: SnapshotColumns, metadata: S
  */
 export function loadSnapshot(path: string, options: ReadOptions = {}): ReadResult {
   const bytes = readWhole(path);
-  return withPath(path, () => readSnapshot(bytes, options));
+  try {
+    return readSnapshot(bytes, options);
+  } catch (error) {
+    throw namePath(path, error);
+  }
 }
 
-/** Runs something that reads a file, and names the file in a {@link SnapshotFormatError} from it. */
-export function withPath<T>(path: string, read: () => T): T {
+/**
+ * The batches of a snapshot file, one after the other; memory is bounded by one of them.
+ *
+ * @throws {SnapshotFormatError} Where the file is bad, cut, foreign or newer.
+ * @throws {TracemallocError} Where the file cannot be read.
+ */
+export function* readFileBatches(path: string, reader: SnapshotReader): Generator<SnapshotBatch, void, undefined> {
   try {
-    return read();
+    for (const chunk of readChunks(path)) yield* reader.push(chunk);
+    reader.end();
   } catch (error) {
-    if (!(error instanceof SnapshotFormatError)) throw error;
-    throw new SnapshotFormatError(`${path}: ${error.message}`, error.offset, { cause: error });
+    throw namePath(path, error);
   }
+}
+
+/** Names the file in an error from what is in it; other errors stay as they are. */
+function namePath(path: string, error: unknown): unknown {
+  if (!(error instanceof SnapshotFormatError)) return error;
+  return new SnapshotFormatError(`${path}: ${error.message}`, error.offset, { cause: error });
 }
 
 /**
@@ -73,18 +88,41 @@ export function* readChunks(path: string): Generator<Uint8Array, void, undefined
 }
 
 /**
- * Replaces a file at once by what `write` writes: it goes to a new file beside it, which takes its place only
- * after the disk has it. Only what is no regular file, a pipe for instance, is written to as it is.
+ * Replaces a file at once by what `write` writes: see {@link openReplacement}.
  *
  * @throws {TracemallocError} Where the file cannot be written. The old one is then as it was.
  */
 export function replaceFile(path: string, write: (sink: ByteSink) => void): void {
+  const replacement = openReplacement(path);
+  try {
+    write(replacement);
+    replacement.commit();
+  } catch (error) {
+    replacement.abort();
+    throw error;
+  }
+}
+
+/** The new contents of a file, while they are written. */
+export interface Replacement extends ByteSink {
+  /** Puts the new contents in the place of the old. */
+  commit(): void;
+  /** Leaves the old contents as they are, unless the new ones are in their place already. */
+  abort(): void;
+}
+
+/**
+ * Opens a new file beside the old one, to take its place only after the disk has it.
+ *
+ * The new file can be read by its owner alone, or by whom the old one could be. Only what is no regular file, a
+ * pipe for instance, is written to as it is.
+ *
+ * @throws {TracemallocError} Where the file cannot be written, from every method too.
+ */
+export function openReplacement(path: string): Replacement {
   const old = attempt("write", path, () => statSync(path, { throwIfNoEntry: false }));
   if (old?.isDirectory()) throw fileError("write", path, "EISDIR", undefined);
-  if (old !== undefined && !old.isFile()) {
-    writeInPlace(path, write);
-    return;
-  }
+  if (old !== undefined && !old.isFile()) return openInPlace(path);
   // Through a symbolic link it is the file behind it that is replaced, not the link.
   const target = old === undefined ? path : attempt("write", path, () => realpathSync(path));
   const folder = dirname(target);
@@ -92,30 +130,38 @@ export function replaceFile(path: string, write: (sink: ByteSink) => void): void
   const { O_CREAT, O_EXCL, O_WRONLY } = constants;
   const file = attempt("write", path, () => openSync(temporary, O_CREAT | O_EXCL | O_WRONLY, 0o600));
   let open = true;
-  try {
-    write(fileSink(file, path));
-    attempt("write", path, () => {
-      if (old !== undefined) chmodSync(temporary, modeOf(old));
-      fsyncSync(file);
-      closeSync(file);
-      open = false;
-      renameSync(temporary, target);
-    });
-  } catch (error) {
-    if (open) closeSync(file);
-    unlinkSync(temporary);
-    throw error;
-  }
-  attempt("write", path, () => syncFolder(folder));
+  let present = true;
+  const close = () => {
+    open = false;
+    closeSync(file);
+  };
+  return {
+    ...fileSink(file, path),
+    commit() {
+      attempt("write", path, () => {
+        if (old !== undefined) chmodSync(temporary, old.mode & 0o7777);
+        fsyncSync(file);
+        close();
+        renameSync(temporary, target);
+        present = false;
+        syncFolder(folder);
+      });
+    },
+    abort() {
+      if (open) close();
+      if (present) unlinkSync(temporary);
+    },
+  };
 }
 
-function writeInPlace(path: string, write: (sink: ByteSink) => void): void {
+function openInPlace(path: string): Replacement {
   const file = attempt("write", path, () => openSync(path, constants.O_WRONLY));
-  try {
-    write(fileSink(file, path));
-  } finally {
-    closeSync(file);
-  }
+  let open = true;
+  const close = () => {
+    if (open) closeSync(file);
+    open = false;
+  };
+  return { ...fileSink(file, path), commit: close, abort: close };
 }
 
 function fileSink(file: number, path: string): ByteSink {
@@ -126,10 +172,6 @@ function fileSink(file: number, path: string): ByteSink {
       }
     },
   };
-}
-
-function modeOf(stats: Stats): number {
-  return stats.mode & 0o7777;
 }
 
 /** Makes the disk keep the new name too. Some systems and file systems do not offer that for a folder. */

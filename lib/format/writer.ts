@@ -82,11 +82,11 @@ export class SnapshotWriter {
   /**
    * Writes how the traces came to be; once, at any time.
    *
-   * @throws {RangeError} Where the traceback limit is not in [1, 65535].
+   * @throws {RangeError} Where the traceback limit is not in [0, 65535].
    */
   metadata(tracebackLimit: number, metadata: SnapshotMetadata): void {
-    if (!Number.isInteger(tracebackLimit) || tracebackLimit < 1 || tracebackLimit > MAX_FRAMES) {
-      throw new RangeError(`the traceback limit must be a whole number in [1, ${MAX_FRAMES}], not ${tracebackLimit}`);
+    if (!Number.isInteger(tracebackLimit) || tracebackLimit < 0 || tracebackLimit > MAX_FRAMES) {
+      throw new RangeError(`the traceback limit must be a whole number in [0, ${MAX_FRAMES}], not ${tracebackLimit}`);
     }
     const builder = this.#builder;
     const text = (value: string | undefined) => (value === undefined ? 0 : builder.createString(value));
@@ -231,6 +231,9 @@ export class SnapshotWriter {
         }
         blocks += count;
         bytes += count * size;
+      }
+      if (!(bytes < Infinity && blocks < Infinity)) {
+        throw new RangeError(`the traces add up to ${bytes} bytes in ${blocks} blocks, which should be finite`);
       }
       const domain = this.#integers(rows.domain, start, end, "values");
       const size = this.#integers(rows.size, start, end, "shorter");

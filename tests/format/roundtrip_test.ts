@@ -117,7 +117,7 @@ test("what the format cannot hold is a RangeError", () => {
   for (const count of [0, -1, Infinity, NaN]) {
     assertThrows(() => snapshotBytes(columnsOf([{ ...good, count }]), {}), RangeError, "the count of a trace");
   }
-  for (const limit of [0, 65536, 1.5]) {
+  for (const limit of [-1, 65536, 1.5]) {
     assertThrows(() => snapshotBytes(columnsOf([good], limit), {}), RangeError, "the traceback limit");
   }
   const long = columnsOf([{ ...good, frames: [["y".repeat(2 ** 24 + 1), 1]] }]);

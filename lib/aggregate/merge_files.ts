@@ -1,0 +1,263 @@
+import type { SnapshotBatch, TraceRows } from "../format/decoder.ts";
+import { foldRows } from "../format/fold.ts";
+import { SnapshotReader } from "../format/reader.ts";
+import { type ByteSink, SnapshotWriter } from "../format/writer.ts";
+import type { AttributionCount, SnapshotMetadata } from "../model/columns.ts";
+import { PairTable } from "../model/pair_table.ts";
+import { batchesOf, type SnapshotSource } from "./source.ts";
+
+/** Rows that are held back, to be folded together: 6 MiB. */
+const HELD_ROWS = 2 ** 18;
+
+/**
+ * Makes one snapshot of many, which need not fit in memory: what is held grows with the number of distinct
+ * tracebacks, not with that of traces. Its metadata are those on which all agree.
+ *
+ * @param sources The paths of snapshot files, or their bytes as streams.
+ * @param target The path of the file to write, which is replaced only once all is well; or where the bytes go.
+ * @throws {SnapshotFormatError} If a file is bad, cut, foreign or newer.
+ * @throws {TracemallocError} If a file cannot be read, or the target cannot be written.
+ *
+ * @example What a server's workers hold together
+ * ```ts no-eval
+ * import { mergeFiles } from "@x/tracemalloc";
+ *
+ * await mergeFiles(["worker1.tracemalloc", "worker2.tracemalloc"], "all.tracemalloc");
+ * ```
+ */
+export async function mergeFiles(
+  sources: Iterable<SnapshotSource>,
+  target: string | WritableStream<Uint8Array>,
+): Promise<void> {
+  if (typeof target === "string") {
+    const { openReplacement } = await import("../format/file.ts");
+    const replacement = openReplacement(target);
+    try {
+      await merge(sources, replacement, () => Promise.resolve());
+      replacement.commit();
+    } catch (error) {
+      replacement.abort();
+      throw error;
+    }
+    return;
+  }
+  const writer = target.getWriter();
+  const chunks: Uint8Array[] = [];
+  const drain = async () => {
+    for (const chunk of chunks.splice(0)) await writer.write(chunk);
+  };
+  try {
+    await merge(sources, { write: (bytes) => chunks.push(bytes.slice()) }, drain);
+    await drain();
+    await writer.close();
+  } catch (error) {
+    await writer.abort(error);
+    throw error;
+  }
+}
+
+/** @param drain Called between batches, to wait until what was written has gone on. */
+async function merge(sources: Iterable<SnapshotSource>, sink: ByteSink, drain: () => Promise<void>): Promise<void> {
+  const merger = new Merger(sink);
+  for (const source of sources) {
+    merger.begin();
+    for await (const batch of batchesOf(source, new SnapshotReader())) {
+      merger.add(batch);
+      await drain();
+    }
+  }
+  merger.finish();
+}
+
+/** A table of the file that is written, and the numbers in it of a source's entries. */
+class Merged {
+  readonly table: PairTable = new PairTable();
+  numbers: Uint32Array = new Uint32Array(0);
+  #length = 0;
+  #written: number;
+
+  /** @param known Entries that are in every file without being written. */
+  constructor(...known: readonly [number, number][]) {
+    for (const [first, second] of known) this.table.intern(first, second);
+    this.#written = known.length;
+  }
+
+  /** Begins the next source, whose first entries are those in every file. */
+  begin(known: number): void {
+    this.#length = known;
+    if (this.numbers.length < known) this.numbers = new Uint32Array(known);
+  }
+
+  add(length: number, entry: (i: number) => [number, number]): void {
+    if (this.#length + length > this.numbers.length) {
+      const grown = new Uint32Array(2 * (this.#length + length));
+      grown.set(this.numbers.subarray(0, this.#length));
+      this.numbers = grown;
+    }
+    for (let i = 0; i < length; i++) {
+      const [first, second] = entry(i);
+      this.numbers[this.#length++] = this.table.intern(first, second);
+    }
+  }
+
+  /** The entries that came since the last call. */
+  takeNew(): [first: Uint32Array, second: Uint32Array] {
+    const { first, second, length } = this.table;
+    const from = this.#written;
+    this.#written = length;
+    return [first.subarray(from, length), second.subarray(from, length)];
+  }
+}
+
+class Merger {
+  readonly #writer: SnapshotWriter;
+  readonly #names = new Map<string, number>();
+  #nameNumbers: number[] = [];
+  readonly #frames = new Merged();
+  readonly #nodes = new Merged([0, 0]);
+  readonly #tracebacks = new Merged();
+  #held: TraceRows = emptyRows(0);
+  #heldLength = 0;
+  #tracebackLimit = 1;
+  #metadata: SnapshotMetadata | null = null;
+
+  constructor(sink: ByteSink) {
+    this.#writer = new SnapshotWriter(sink);
+  }
+
+  begin(): void {
+    this.#nameNumbers = [];
+    this.#frames.begin(0);
+    this.#nodes.begin(1);
+    this.#tracebacks.begin(0);
+  }
+
+  add(batch: SnapshotBatch): void {
+    switch (batch.kind) {
+      case "metadata":
+        this.#tracebackLimit = Math.max(this.#tracebackLimit, batch.tracebackLimit);
+        this.#metadata = this.#metadata === null ? batch.metadata : agree(this.#metadata, batch.metadata);
+        break;
+      case "strings":
+        this.#addNames(batch.values);
+        break;
+      case "frames":
+        this.#frames.add(batch.filename.length, (i) => [this.#nameNumbers[batch.filename[i]!]!, batch.lineno[i]!]);
+        this.#writer.frames(...this.#frames.takeNew());
+        break;
+      case "nodes":
+        // A node can extend one of the same batch.
+        this.#nodes.add(batch.parent.length, (i) => [
+          this.#nodes.numbers[batch.parent[i]!]!,
+          this.#frames.numbers[batch.frame[i]!]!,
+        ]);
+        this.#writer.nodes(...this.#nodes.takeNew());
+        break;
+      case "tracebacks":
+        this.#tracebacks.add(batch.node.length, (i) => [this.#nodes.numbers[batch.node[i]!]!, batch.total[i]!]);
+        this.#writer.tracebacks(...this.#tracebacks.takeNew());
+        break;
+      case "traces":
+        this.#addTraces(batch);
+        break;
+    }
+  }
+
+  finish(): void {
+    this.#writeHeld();
+    this.#writer.metadata(this.#tracebackLimit, this.#metadata ?? {});
+    this.#writer.finish();
+  }
+
+  #addNames(values: readonly string[]): void {
+    const added: string[] = [];
+    for (const value of values) {
+      let number = this.#names.get(value);
+      if (number === undefined) {
+        number = this.#names.size;
+        this.#names.set(value, number);
+        added.push(value);
+      }
+      this.#nameNumbers.push(number);
+    }
+    this.#writer.strings(added);
+  }
+
+  #addTraces(rows: TraceRows): void {
+    if (this.#heldLength + rows.size.length > HELD_ROWS) this.#makeRoom();
+    if (this.#held.size.length === 0) this.#held = emptyRows(HELD_ROWS);
+    const { numbers } = this.#tracebacks;
+    const at = this.#heldLength;
+    this.#held.domain.set(rows.domain, at);
+    this.#held.size.set(rows.size, at);
+    this.#held.count.set(rows.count, at);
+    for (let i = 0; i < rows.size.length; i++) this.#held.traceback[at + i] = numbers[rows.traceback[i]!]!;
+    this.#heldLength += rows.size.length;
+  }
+
+  /** Folds what is held; writes it where that leaves more than half of it. */
+  #makeRoom(): void {
+    const folded = this.#folded();
+    if (folded.size.length > HELD_ROWS / 2) {
+      this.#writer.traces(folded);
+      this.#heldLength = 0;
+      return;
+    }
+    const held = emptyRows(HELD_ROWS);
+    held.domain.set(folded.domain);
+    held.size.set(folded.size);
+    held.count.set(folded.count);
+    held.traceback.set(folded.traceback);
+    this.#held = held;
+    this.#heldLength = folded.size.length;
+  }
+
+  #writeHeld(): void {
+    this.#writer.traces(this.#folded());
+    this.#heldLength = 0;
+  }
+
+  #folded(): TraceRows {
+    const { domain, size, count, traceback } = this.#held;
+    const length = this.#heldLength;
+    return foldRows({
+      domain: domain.subarray(0, length),
+      size: size.subarray(0, length),
+      count: count.subarray(0, length),
+      traceback: traceback.subarray(0, length),
+    });
+  }
+}
+
+function emptyRows(length: number): TraceRows {
+  return {
+    domain: new Uint32Array(length),
+    size: new Float64Array(length),
+    count: new Float64Array(length),
+    traceback: new Uint32Array(length),
+  };
+}
+
+/** What two snapshots say alike of how they came to be; what was counted is added up. */
+function agree(a: SnapshotMetadata, b: SnapshotMetadata): SnapshotMetadata {
+  const both: { -readonly [K in keyof SnapshotMetadata]: SnapshotMetadata[K] } = {};
+  if (a.runtime !== undefined && a.runtime === b.runtime) both.runtime = a.runtime;
+  if (a.runtimeVersion !== undefined && a.runtimeVersion === b.runtimeVersion) both.runtimeVersion = a.runtimeVersion;
+  if (a.engine !== undefined && a.engine === b.engine) both.engine = a.engine;
+  if (a.platform !== undefined && a.platform === b.platform) both.platform = a.platform;
+  if (a.pid !== undefined && a.pid === b.pid) both.pid = a.pid;
+  if (a.createdAt !== undefined && b.createdAt !== undefined) both.createdAt = Math.max(a.createdAt, b.createdAt);
+  const calibration = [...a.calibration ?? []].filter(([name, value]) => b.calibration?.get(name) === value);
+  if (calibration.length > 0) both.calibration = new Map(calibration);
+  const attribution = new Map<string, AttributionCount>();
+  for (const row of [...a.attribution ?? [], ...b.attribution ?? []]) {
+    const { reason, blocks, bytes } = row;
+    const sum = attribution.get(reason);
+    attribution.set(
+      reason,
+      sum === undefined ? row : { reason, blocks: sum.blocks + blocks, bytes: sum.bytes + bytes },
+    );
+  }
+  if (attribution.size > 0) both.attribution = [...attribution.values()];
+  return both;
+}

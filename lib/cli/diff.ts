@@ -1,0 +1,90 @@
+import { Dictionary } from "../model/dictionary.ts";
+import { formatSize, formatSizeDiff } from "../model/format_number.ts";
+import { Grouping } from "../model/group.ts";
+import type { StatisticDiff } from "../model/statistic_diff.ts";
+import type { Arguments } from "./arguments.ts";
+import type { Command } from "./command.ts";
+import { print } from "./output.ts";
+import { operand, partialOption, readInto } from "./read.ts";
+import { readStatisticsOptions, statisticsOptions, type StatisticsSettings } from "./statistics_options.ts";
+import { groupLines, groupName, tracebackJson } from "./statistics_text.ts";
+
+/** `diff OLD NEW`: what changed most. */
+export const diff: Command = {
+  name: "diff",
+  summary: "show the lines, files or tracebacks whose memory changed most between two snapshots",
+  operands: "OLD NEW",
+  operandCount: [2, 2],
+  options: [...statisticsOptions, partialOption],
+  async run(args: Arguments): Promise<number> {
+    const settings = readStatisticsOptions(args);
+    const { keyType, cumulative, filters } = settings;
+    const groups = new Dictionary();
+    // Cumulative groups overlap: only others add up to the whole.
+    const files = new Dictionary();
+    const pair = [0, 1].map(() => ({
+      grouping: new Grouping(keyType, { cumulative, filters, dictionary: groups }),
+      whole: new Grouping("filename", { filters, dictionary: files }),
+    })) as [GroupingPair, GroupingPair];
+    for (const [i, { grouping, whole }] of pair.entries()) {
+      await readInto(operand(args, i), cumulative ? [grouping, whole] : [grouping], args.has(partialOption.name));
+    }
+    const [older, newer] = pair;
+    const differences = newer.grouping.compareTo(older.grouping);
+    const total = sum(cumulative ? newer.whole.compareTo(older.whole) : differences);
+    print(settings.json ? diffJson(differences, total, settings) : diffText(differences, total, settings));
+    return 0;
+  },
+};
+
+interface GroupingPair {
+  readonly grouping: Grouping;
+  readonly whole: Grouping;
+}
+
+/** Bytes and blocks together, in the newer snapshot and as a change. */
+interface Sum {
+  readonly size: number;
+  readonly sizeDiff: number;
+  readonly count: number;
+  readonly countDiff: number;
+}
+
+function diffText(differences: readonly StatisticDiff[], total: Sum, settings: StatisticsSettings): string {
+  const { keyType, limit, cumulative } = settings;
+  const shown = differences.slice(0, limit);
+  const lines = [`Top ${shown.length} changes of ${groupName(keyType)}${cumulative ? ", cumulative" : ""}`];
+  shown.forEach((difference, i) => lines.push(...groupLines(i + 1, difference, keyType)));
+  const others = differences.slice(limit);
+  if (others.length > 0) lines.push(`${others.length} other${cumulative ? "" : `: ${sizes(sum(others))}`}`);
+  lines.push(`Total allocated size: ${sizes(total)}`);
+  return `${lines.join("\n")}\n`;
+}
+
+function diffJson(differences: readonly StatisticDiff[], total: Sum, settings: StatisticsSettings): string {
+  const { keyType, cumulative, limit } = settings;
+  const groups = differences.slice(0, limit).map(({ traceback, size, sizeDiff, count, countDiff }) => ({
+    traceback: tracebackJson(traceback),
+    size,
+    sizeDiff,
+    count,
+    countDiff,
+  }));
+  const report = { keyType, cumulative, groups: differences.length, total, differences: groups };
+  return `${JSON.stringify(report, null, 2)}\n`;
+}
+
+function sizes({ size, sizeDiff }: Sum): string {
+  return `${formatSize(size)} (${formatSizeDiff(sizeDiff)})`;
+}
+
+function sum(differences: readonly StatisticDiff[]): Sum {
+  const total = { size: 0, sizeDiff: 0, count: 0, countDiff: 0 };
+  for (const { size, sizeDiff, count, countDiff } of differences) {
+    total.size += size;
+    total.sizeDiff += sizeDiff;
+    total.count += count;
+    total.countDiff += countDiff;
+  }
+  return total;
+}

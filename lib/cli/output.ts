@@ -1,0 +1,36 @@
+import { writeSync } from "node:fs";
+
+/** The reader of standard output has gone, as `head` does; there is nobody left to tell. */
+export class OutputClosedError extends Error {
+  override readonly name = "OutputClosedError";
+}
+
+/**
+ * Writes text to standard output, all of it before it returns.
+ *
+ * @throws {OutputClosedError} Where nobody reads it any more.
+ */
+export function print(text: string): void {
+  write(1, text);
+}
+
+/** Writes text to standard error. */
+export function printError(text: string): void {
+  write(2, text);
+}
+
+function write(file: number, text: string): void {
+  // Lone surrogates in file names become U+FFFD here.
+  const bytes = new TextEncoder().encode(text);
+  for (let at = 0; at < bytes.length;) {
+    try {
+      at += writeSync(file, bytes, at, bytes.length - at);
+    } catch (error) {
+      const code = error instanceof Error && "code" in error ? error.code : undefined;
+      if (code === "EPIPE") throw new OutputClosedError("nobody reads the output", { cause: error });
+      if (code !== "EAGAIN") throw error;
+      // A pipe that another process has made non-blocking is full.
+      Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 5);
+    }
+  }
+}

@@ -71,24 +71,26 @@ async function merge(sources: Iterable<SnapshotSource>, sink: ByteSink, drain: (
 
 /** A table of the file that is written, and the numbers in it of a source's entries. */
 class Merged {
-  readonly table: PairTable = new PairTable();
-  numbers: Uint32Array = new Uint32Array(0);
+  readonly #table = new PairTable();
+  /** The number of the first entry that is written; there are as many before it in every file. */
+  readonly #first: number;
+  numbers: Uint32Array = new Uint32Array(16);
   #length = 0;
-  #written: number;
+  #written = 0;
 
-  /** @param known Entries that are in every file without being written. */
-  constructor(...known: readonly [number, number][]) {
-    for (const [first, second] of known) this.table.intern(first, second);
-    this.#written = known.length;
+  constructor(first: number) {
+    this.#first = first;
+    this.begin();
   }
 
-  /** Begins the next source, whose first entries are those in every file. */
-  begin(known: number): void {
-    this.#length = known;
-    if (this.numbers.length < known) this.numbers = new Uint32Array(known);
+  /** Begins the next source. */
+  begin(): void {
+    for (let i = 0; i < this.#first; i++) this.numbers[i] = i;
+    this.#length = this.#first;
   }
 
-  add(length: number, entry: (i: number) => [number, number]): void {
+  /** Adds entries of the source; each may refer to those before it. */
+  add(length: number, entry: (i: number) => readonly [number, number]): void {
     if (this.#length + length > this.numbers.length) {
       const grown = new Uint32Array(2 * (this.#length + length));
       grown.set(this.numbers.subarray(0, this.#length));
@@ -96,13 +98,13 @@ class Merged {
     }
     for (let i = 0; i < length; i++) {
       const [first, second] = entry(i);
-      this.numbers[this.#length++] = this.table.intern(first, second);
+      this.numbers[this.#length++] = this.#first + this.#table.intern(first, second);
     }
   }
 
   /** The entries that came since the last call. */
   takeNew(): [first: Uint32Array, second: Uint32Array] {
-    const { first, second, length } = this.table;
+    const { first, second, length } = this.#table;
     const from = this.#written;
     this.#written = length;
     return [first.subarray(from, length), second.subarray(from, length)];
@@ -113,12 +115,13 @@ class Merger {
   readonly #writer: SnapshotWriter;
   readonly #names = new Map<string, number>();
   #nameNumbers: number[] = [];
-  readonly #frames = new Merged();
-  readonly #nodes = new Merged([0, 0]);
-  readonly #tracebacks = new Merged();
+  readonly #frames = new Merged(0);
+  // Node 0 is the root.
+  readonly #nodes = new Merged(1);
+  readonly #tracebacks = new Merged(0);
   #held: TraceRows = emptyRows(0);
   #heldLength = 0;
-  #tracebackLimit = 1;
+  #tracebackLimit = 0;
   #metadata: SnapshotMetadata | null = null;
 
   constructor(sink: ByteSink) {
@@ -127,9 +130,9 @@ class Merger {
 
   begin(): void {
     this.#nameNumbers = [];
-    this.#frames.begin(0);
-    this.#nodes.begin(1);
-    this.#tracebacks.begin(0);
+    this.#frames.begin();
+    this.#nodes.begin();
+    this.#tracebacks.begin();
   }
 
   add(batch: SnapshotBatch): void {
@@ -146,7 +149,6 @@ class Merger {
         this.#writer.frames(...this.#frames.takeNew());
         break;
       case "nodes":
-        // A node can extend one of the same batch.
         this.#nodes.add(batch.parent.length, (i) => [
           this.#nodes.numbers[batch.parent[i]!]!,
           this.#frames.numbers[batch.frame[i]!]!,

@@ -1,4 +1,5 @@
 import { writeSync } from "node:fs";
+import { TracemallocError } from "../model/errors.ts";
 
 /** The reader of standard output has gone, as `head` does; there is nobody left to tell. */
 export class OutputClosedError extends Error {
@@ -9,6 +10,7 @@ export class OutputClosedError extends Error {
  * Writes text to standard output, all of it before it returns.
  *
  * @throws {OutputClosedError} Where nobody reads it any more.
+ * @throws {TracemallocError} Where it cannot be written for another reason.
  */
 export function print(text: string): void {
   write(1, text);
@@ -28,7 +30,11 @@ function write(file: number, text: string): void {
     } catch (error) {
       const code = error instanceof Error && "code" in error ? error.code : undefined;
       if (code === "EPIPE") throw new OutputClosedError("nobody reads the output", { cause: error });
-      if (code !== "EAGAIN") throw error;
+      if (code !== "EAGAIN") {
+        const stream = file === 1 ? "standard output" : "standard error";
+        const reason = error instanceof Error ? error.message : String(error);
+        throw new TracemallocError(`cannot write to ${stream}: ${reason}`, "OUTPUT", { cause: error });
+      }
       // A pipe that another process has made non-blocking is full.
       Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 5);
     }

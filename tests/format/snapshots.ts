@@ -80,7 +80,7 @@ class Interned {
  * Two snapshots are the same when this is.
  */
 export function meaning(columns: SnapshotColumns): unknown {
-  const whole = new Map<string, number>();
+  const whole = new Map<string, bigint>();
   const weighted: string[] = [];
   for (let i = 0; i < columns.traceSize.length; i++) {
     const traceback = columns.traceTraceback[i]!;
@@ -96,7 +96,7 @@ export function meaning(columns: SnapshotColumns): unknown {
       frames,
     ]);
     const count = columns.traceCount[i]!;
-    if (Number.isInteger(count)) whole.set(key, (whole.get(key) ?? 0) + count);
+    if (Number.isInteger(count)) whole.set(key, (whole.get(key) ?? 0n) + BigInt(count));
     else weighted.push(`${key} ${count}`);
   }
   return {

@@ -55,7 +55,7 @@ void tm_hooks_resolve(void) {
         os_yield();
     }
     if (!done) {
-        void *(*ours)(size_t) = malloc;
+        void *(*ours)(size_t) = tm_hook_malloc;
         void *theirs = dlsym(RTLD_DEFAULT, "malloc");
         tm_preloaded = !memcmp(&ours, &theirs, sizeof theirs);
         void *scope = tm_preloaded ? RTLD_NEXT : RTLD_DEFAULT;
@@ -97,9 +97,9 @@ static void restore(void *block, uint64_t size, uint32_t node) {
     tm_leave(self);
 }
 
-#define HOOK TM_EXPORT __attribute__((hot))
+#define HOOK __attribute__((hot))
 
-HOOK void *malloc(size_t size) {
+HOOK void *tm_hook_malloc(size_t size) {
     void *(*next)(size_t) = NEXT(malloc);
     if (tm_unlikely(!next)) return early_alloc(size, 16);
     void *block = next(size);
@@ -107,7 +107,7 @@ HOOK void *malloc(size_t size) {
     return block;
 }
 
-HOOK void *calloc(size_t count, size_t size) {
+HOOK void *tm_hook_calloc(size_t count, size_t size) {
     void *(*next)(size_t, size_t) = NEXT(calloc);
     if (tm_unlikely(!next)) {
         size_t bytes;
@@ -118,7 +118,7 @@ HOOK void *calloc(size_t count, size_t size) {
     return block;
 }
 
-HOOK void free(void *block) {
+HOOK void tm_hook_free(void *block) {
     uint64_t size;
     uint32_t node;
     if (!block) return;
@@ -147,9 +147,9 @@ static inline __attribute__((always_inline)) void *reallocate(void *block, size_
     return moved;
 }
 
-HOOK void *realloc(void *block, size_t size) { return reallocate(block, size, FRAME); }
+HOOK void *tm_hook_realloc(void *block, size_t size) { return reallocate(block, size, FRAME); }
 
-HOOK void *reallocarray(void *block, size_t count, size_t size) {
+HOOK void *tm_hook_reallocarray(void *block, size_t count, size_t size) {
     size_t bytes;
     if (tm_unlikely(__builtin_mul_overflow(count, size, &bytes))) {
         errno = ENOMEM;
@@ -158,7 +158,7 @@ HOOK void *reallocarray(void *block, size_t count, size_t size) {
     return reallocate(block, bytes, FRAME);
 }
 
-HOOK int posix_memalign(void **out, size_t alignment, size_t size) {
+HOOK int tm_hook_posix_memalign(void **out, size_t alignment, size_t size) {
     int (*next)(void **, size_t, size_t) = NEXT(posix_memalign);
     if (tm_unlikely(!next)) return (*out = early_alloc(size, alignment)) ? 0 : ENOMEM;
     int result = next(out, alignment, size);
@@ -166,7 +166,7 @@ HOOK int posix_memalign(void **out, size_t alignment, size_t size) {
     return result;
 }
 
-HOOK void *aligned_alloc(size_t alignment, size_t size) {
+HOOK void *tm_hook_aligned_alloc(size_t alignment, size_t size) {
     void *(*next)(size_t, size_t) = NEXT(aligned_alloc);
     if (tm_unlikely(!next)) return early_alloc(size, alignment);
     void *block = next(alignment, size);
@@ -174,7 +174,7 @@ HOOK void *aligned_alloc(size_t alignment, size_t size) {
     return block;
 }
 
-HOOK void *memalign(size_t alignment, size_t size) {
+HOOK void *tm_hook_memalign(size_t alignment, size_t size) {
     void *(*next)(size_t, size_t) = NEXT(memalign);
     if (tm_unlikely(!next)) return early_alloc(size, alignment);
     void *block = next(alignment, size);
@@ -182,7 +182,7 @@ HOOK void *memalign(size_t alignment, size_t size) {
     return block;
 }
 
-HOOK void *valloc(size_t size) {
+HOOK void *tm_hook_valloc(size_t size) {
     void *(*next)(size_t) = NEXT(valloc);
     if (tm_unlikely(!next)) return early_alloc(size, 4096);
     void *block = next(size);
@@ -190,7 +190,7 @@ HOOK void *valloc(size_t size) {
     return block;
 }
 
-HOOK void *pvalloc(size_t size) {
+HOOK void *tm_hook_pvalloc(size_t size) {
     void *(*next)(size_t) = NEXT(pvalloc);
     if (tm_unlikely(!next)) return early_alloc((size + 4095) & ~4095ul, 4096);
     void *block = next(size);
@@ -198,8 +198,13 @@ HOOK void *pvalloc(size_t size) {
     return block;
 }
 
-HOOK size_t malloc_usable_size(void *block) {
+HOOK size_t tm_hook_malloc_usable_size(void *block) {
     if (tm_unlikely(is_early(block))) return (size_t)(early + sizeof early - (char *)block);
     size_t (*next)(void *) = NEXT(malloc_usable_size);
     return tm_likely(next != NULL) ? next(block) : 0;
 }
+
+/* The names that programs call. Inside the shim they could mean libc's, when it was not preloaded. */
+#define EXPORT(name) TM_EXPORT extern __typeof__(tm_hook_##name) name __attribute__((alias("tm_hook_" #name)));
+TM_HOOKS(EXPORT)
+EXPORT(malloc_usable_size)

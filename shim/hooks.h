@@ -17,6 +17,18 @@
     HOOK(valloc)         \
     HOOK(pvalloc)
 
+void *tm_hook_malloc(size_t size);
+void *tm_hook_calloc(size_t count, size_t size);
+void *tm_hook_realloc(void *block, size_t size);
+void *tm_hook_reallocarray(void *block, size_t count, size_t size);
+void tm_hook_free(void *block);
+int tm_hook_posix_memalign(void **out, size_t alignment, size_t size);
+void *tm_hook_aligned_alloc(size_t alignment, size_t size);
+void *tm_hook_memalign(size_t alignment, size_t size);
+void *tm_hook_valloc(size_t size);
+void *tm_hook_pvalloc(size_t size);
+size_t tm_hook_malloc_usable_size(void *block);
+
 /* What stands behind the hooks: the next allocator in line. */
 struct tm_next {
     void *(*malloc)(size_t);

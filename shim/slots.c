@@ -2,8 +2,6 @@
 
 #include <dlfcn.h>
 #include <link.h>
-#include <malloc.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 
@@ -42,7 +40,7 @@ static void list_hooks(void) {
     memcpy(&next_dlopen, &symbol, sizeof symbol);
 #define ENTRY(function)                                                            \
     {                                                                              \
-        __typeof__(tm_next.function) hook = function;                              \
+        __typeof__(tm_next.function) hook = tm_hook_##function;                           \
         all[all_count++] = (hooked){#function, address_of(&hook), address_of(&tm_next.function)}; \
     }
     TM_HOOKS(ENTRY)

@@ -71,10 +71,41 @@ static void read_words(tm_tagged object, uint64_t *words, int count) {
 #define SHARED_WORDS 12
 #define SCRIPT_WORDS 24
 
-/* Path frame slot → function → shared → script → name. Fills in the layout when it is found. */
-static bool find_path(const stack_frame *frame, const char *name) {
+/* The script of a frame's function, by the path found; 0 if the frame has none. */
+static tm_tagged script_of(int index) {
+    if (index < 0 || index >= frame_count) return 0;
+    tm_tagged shared = tm_v8_frame_shared(frames[index].fp);
+    tm_tagged script = shared ? tm_v8_field(shared, tm_v8.shared_script) : 0;
+    return tm_is_object(script) && tm_v8_type(script) == tm_v8.type_script ? script : 0;
+}
+
+static int next_frame_of(int from, const char *name) {
+    for (int i = from; i < frame_count; i++) {
+        tm_tagged script = script_of(i);
+        if (script && tm_v8_string_equals(tm_v8_field(script, tm_v8.script_name), name)) return i;
+    }
+    return -1;
+}
+
+static int at[FUNCTIONS]; /* frames of A, B, C, D */
+
+/* With the path just found: do the frames of all four functions show the two scripts, in the order of the calls? */
+static bool path_holds(int index) {
+    if (tm_v8.type_function == tm_v8.type_shared || tm_v8.type_shared == tm_v8.type_script) return false;
+    if (tm_v8.type_function == tm_v8.type_script || script_of(index) == 0) return false;
+    at[D] = index;
+    at[A] = next_frame_of(index + 1, state.spec.file[0]);
+    at[B] = at[A] < 0 ? -1 : next_frame_of(at[A] + 1, state.spec.file[0]);
+    at[C] = at[B] < 0 ? -1 : next_frame_of(at[B] + 1, state.spec.file[0]);
+    if (at[C] < 0) return false;
+    tm_tagged script = script_of(at[A]);
+    return script == script_of(at[B]) && script == script_of(at[C]) && script != script_of(index);
+}
+
+/* Path frame slot → function → shared → script → name, of which there may be false ones. Fills in the layout. */
+static bool find_path(int index, const char *name) {
     for (int slot = -1; slot >= -6; slot--) {
-        tm_tagged function = frame->fp[slot];
+        tm_tagged function = frames[index].fp[slot];
         if (!tm_is_object(function)) continue;
         uint64_t f[FUNCTION_WORDS];
         read_words(function, f, FUNCTION_WORDS);
@@ -95,7 +126,7 @@ static bool find_path(const stack_frame *frame, const char *name) {
                     tm_v8.type_function = tm_v8_type(function);
                     tm_v8.type_shared = tm_v8_type(f[i]);
                     tm_v8.type_script = tm_v8_type(s[j]);
-                    return true;
+                    if (path_holds(index)) return true;
                 }
             }
         }
@@ -103,40 +134,15 @@ static bool find_path(const stack_frame *frame, const char *name) {
     return false;
 }
 
-/* The script of a frame's function, by the path found; 0 if the frame has none. */
-static tm_tagged script_of(int index) {
-    if (index < 0 || index >= frame_count) return 0;
-    tm_tagged shared = tm_v8_frame_shared(frames[index].fp);
-    tm_tagged script = shared ? tm_v8_field(shared, tm_v8.shared_script) : 0;
-    return tm_is_object(script) && tm_v8_type(script) == tm_v8.type_script ? script : 0;
-}
-
-static int next_frame_of(int from, const char *name) {
-    for (int i = from; i < frame_count; i++) {
-        tm_tagged script = script_of(i);
-        if (script && tm_v8_string_equals(tm_v8_field(script, tm_v8.script_name), name)) return i;
-    }
-    return -1;
-}
-
-static int at[FUNCTIONS]; /* frames of A, B, C, D */
-
 static bool find_functions(void) {
-    bool found = false;
     /* The map's instance type is the one number that is the same for all of a kind and differs between kinds. */
-    for (tm_v8.map_type = 8; tm_v8.map_type <= 20 && !found; tm_v8.map_type += found ? 0 : 2)
-        for (int i = 1; i < frame_count && !found; i++) {
-            if (!find_path(&frames[i], state.spec.file[1])) continue;
-            at[D] = i;
-            at[A] = next_frame_of(i + 1, state.spec.file[0]);
-            at[B] = at[A] < 0 ? -1 : next_frame_of(at[A] + 1, state.spec.file[0]);
-            at[C] = at[B] < 0 ? -1 : next_frame_of(at[B] + 1, state.spec.file[0]);
-            found = at[C] >= 0 && tm_v8.type_function != tm_v8.type_shared && tm_v8.type_shared != tm_v8.type_script &&
-                    tm_v8.type_function != tm_v8.type_script && script_of(at[A]) == script_of(at[B]) &&
-                    script_of(at[A]) == script_of(at[C]) && script_of(at[A]) != script_of(at[D]);
-        }
-    if (!found) return fail("functions: no frame leads to the calibration scripts");
-    return true;
+    static const int8_t FIELDS[] = {12, 8, 10, 14, 16, 18, 20}; /* the likeliest first */
+    for (size_t k = 0; k < sizeof FIELDS; k++) {
+        tm_v8.map_type = FIELDS[k];
+        for (int i = 1; i < frame_count; i++)
+            if (find_path(i, state.spec.file[1])) return true;
+    }
+    return fail("functions: no frame leads to the calibration scripts");
 }
 
 /* ---- step 2: fields of scripts and shared function infos ---- */
@@ -788,7 +794,7 @@ static bool anything_new(const uint64_t *fp) {
 int32_t tracemalloc_v8_begin(const tm_v8_spec *spec) {
     tm_thread *self = tm_hide_begin();
     int32_t result = TM_OK;
-    if (!self || !tm_v8_thread_of(self)) {
+    if (!self || !tm_traces_init() || !tm_v8_thread_of(self)) {
         result = TM_ERROR_NO_MEMORY;
     } else if (tm_v8_ready) {
         result = TM_ERROR_STATE;

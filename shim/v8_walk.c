@@ -248,6 +248,11 @@ tm_v8_walk_end tm_v8_walk(tm_thread *self, const uint64_t *fp, uint32_t limit, u
                 uint64_t next_fast = tm_v8.entry_fast_fp ? fp[tm_v8.entry_fast_fp / 8] : 0;
                 uint64_t next_exit = fp[tm_v8.entry_exit_fp / 8];
                 uint64_t next = next_fast ? next_fast : next_exit;
+                if (!next && tm_v8.isolate_entry_sp && load(isolate + (uint64_t)tm_v8.isolate_entry_sp) != (uint64_t)fp) {
+                    /* Not the outermost: compiled code called C directly, and this version does not keep that. */
+                    if (!first_by_frame_pointers(&fp, &pc, high)) break;
+                    continue;
+                }
                 if (next <= (uint64_t)fp || next + 16 > high) break;
                 pc = next_fast ? fp[tm_v8.entry_fast_pc / 8] : 0;
                 fp = (const uint64_t *)next;

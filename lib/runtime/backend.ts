@@ -1,0 +1,59 @@
+/** What a runtime must supply, so that everything else is written once. */
+
+/** One runtime. */
+export interface Backend {
+  readonly runtime: "deno" | "bun" | "node";
+  readonly runtimeVersion: string;
+  /** For instance `"V8 15.0.245.2"`. */
+  readonly engine: string;
+  /** For instance `"linux-x86_64"`. */
+  readonly platform: string;
+  /** Loads the shim, building it where that is allowed and needed. Throws `UnsupportedError`. */
+  openShim(): Shim;
+  /** Prepares the engine so that its frames can be named. Throws `UnsupportedError`. */
+  openEngine(shim: Shim): Engine;
+}
+
+/** The shim's functions (shim/tracemalloc.h); results are TM_OK or an error's number. */
+export interface Shim {
+  status(): number;
+  start(nframe: number): number;
+  stop(): number;
+  clear(): number;
+  /** Current size, peak, what the tracer itself uses (bytes), and the traceback limit. */
+  memory(): readonly [current: number, peak: number, own: number, limit: number];
+  resetPeak(): void;
+  /** A copy of a new image, or `undefined` where there is no memory for it. */
+  snapshot(): Uint8Array<ArrayBuffer> | undefined;
+  v8Begin(spec: Uint8Array<ArrayBuffer>): number;
+  /** Called as a function of its own by the calibration scripts: the shim looks at its caller's frames. */
+  readonly v8Probe: (step: number) => number;
+  v8End(accept: boolean): number;
+  v8Report(): string;
+  /** The caller's frames as line, column (both from 1) and tiers, the most recent first. */
+  v8Frames(most: number): Uint32Array;
+}
+
+/** A position in the text that the engine compiled; both from 1. */
+export interface Position {
+  readonly line: number;
+  readonly column: number;
+}
+
+/** A position in what the author wrote. */
+export interface OriginalPosition {
+  readonly url: string;
+  readonly line: number;
+}
+
+/** The engine while it is traced. */
+export interface Engine {
+  /** What was found of its layout, in the order found. */
+  readonly calibration: ReadonlyMap<string, string>;
+  /** Why there are no frames of JavaScript, if there are none: one sentence. */
+  readonly refusal: string | undefined;
+  /** What the author wrote at positions in the compiled text of a script; `undefined` where it is not known. */
+  originalPositions(url: string, positions: readonly Position[]): readonly (OriginalPosition | undefined)[];
+  /** Leaves the engine as it was found. */
+  close(): void;
+}

@@ -1,0 +1,112 @@
+/** Deno: the shim by FFI. */
+import { UnsupportedError } from "../model/errors.ts";
+import { abiVersion } from "../tracer/abi.ts";
+import type { Backend, Shim } from "./backend.ts";
+import { ensureShim, lastBuilt } from "./shim_file.ts";
+import { openV8 } from "./v8.ts";
+
+/** Tracing on Deno. */
+export function denoBackend(): Backend {
+  const { version, build } = Deno;
+  return {
+    runtime: "deno",
+    runtimeVersion: version.deno,
+    engine: `V8 ${version.v8}`,
+    platform: `${build.os}-${build.arch}`,
+    openShim,
+    openEngine: (shim) =>
+      openV8(shim, (cause) =>
+        new UnsupportedError(
+          "V8 keeps no source positions by itself, and asking it to needs a permission: " +
+            "add --allow-sys, or run the program with `tracemalloc run`",
+          { cause },
+        )),
+  };
+}
+
+const symbols = {
+  tracemalloc_abi: { parameters: [], result: "u32" },
+  tracemalloc_status: { parameters: [], result: "u32" },
+  tracemalloc_start: { parameters: ["u32"], result: "i32" },
+  tracemalloc_stop: { parameters: [], result: "i32" },
+  tracemalloc_clear: { parameters: [], result: "i32" },
+  tracemalloc_memory: { parameters: ["buffer"], result: "void" },
+  tracemalloc_reset_peak: { parameters: [], result: "void" },
+  tracemalloc_snapshot: { parameters: [], result: "pointer" },
+  tracemalloc_release: { parameters: ["pointer"], result: "void" },
+  tracemalloc_v8_begin: { parameters: ["buffer"], result: "i32" },
+  tracemalloc_v8_probe: { parameters: ["i32"], result: "i32" },
+  tracemalloc_v8_end: { parameters: ["i32"], result: "i32" },
+  tracemalloc_v8_report: { parameters: ["buffer", "i32"], result: "i32" },
+  tracemalloc_v8_frames: { parameters: ["buffer", "i32"], result: "i32" },
+} as const;
+
+let shim: Shim | undefined;
+
+function openShim(): Shim {
+  return shim ??= makeShim(openLibrary().symbols);
+}
+
+function granted(descriptor: Deno.PermissionDescriptor): boolean {
+  return Deno.permissions.querySync(descriptor).state === "granted";
+}
+
+function openLibrary(): Deno.DynamicLibrary<typeof symbols> {
+  // Building needs more than tracing does: a program that may not do it takes what was built before.
+  const mayBuild = (["read", "write", "run", "env"] as const).every((name) => granted({ name }));
+  const path = mayBuild ? ensureShim() : lastBuilt;
+  if (!granted({ name: "ffi", path })) {
+    throw new UnsupportedError(`loading the shim needs a permission: add --allow-ffi (or --allow-ffi=${path})`);
+  }
+  let library: Deno.DynamicLibrary<typeof symbols>;
+  try {
+    library = Deno.dlopen(path, symbols);
+  } catch (cause) {
+    throw new UnsupportedError(
+      `the shim ${path} cannot be loaded: build it with \`deno task shim\`, ` +
+        "or give --allow-read --allow-write --allow-run --allow-env for it to be built now",
+      { cause },
+    );
+  }
+  const abi = library.symbols.tracemalloc_abi();
+  if (abi !== abiVersion) {
+    throw new UnsupportedError(
+      `the shim ${path} is of another version (ABI ${abi}, not ${abiVersion}): build it again with \`deno task shim\``,
+    );
+  }
+  return library;
+}
+
+function makeShim(native: Deno.DynamicLibrary<typeof symbols>["symbols"]): Shim {
+  const memory = new BigUint64Array(4);
+  return {
+    status: native.tracemalloc_status,
+    start: native.tracemalloc_start,
+    stop: native.tracemalloc_stop,
+    clear: native.tracemalloc_clear,
+    memory() {
+      native.tracemalloc_memory(memory);
+      return [Number(memory[0]), Number(memory[1]), Number(memory[2]), Number(memory[3])];
+    },
+    resetPeak: native.tracemalloc_reset_peak,
+    snapshot() {
+      const image = native.tracemalloc_snapshot();
+      if (image === null) return undefined;
+      const view = new Deno.UnsafePointerView(image);
+      const bytes = new Uint8Array(view.getArrayBuffer(Number(view.getBigUint64(0)))).slice();
+      native.tracemalloc_release(image);
+      return bytes;
+    },
+    v8Begin: native.tracemalloc_v8_begin,
+    v8Probe: native.tracemalloc_v8_probe,
+    v8End: (accept) => native.tracemalloc_v8_end(accept ? 1 : 0),
+    v8Report() {
+      const text = new Uint8Array(8192);
+      return new TextDecoder().decode(text.subarray(0, native.tracemalloc_v8_report(text, text.length)));
+    },
+    v8Frames(most) {
+      const frames = new Uint32Array(3 * most);
+      return frames.subarray(0, 3 * Math.max(0, native.tracemalloc_v8_frames(frames, most)));
+    },
+  };
+}

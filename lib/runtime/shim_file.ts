@@ -1,0 +1,63 @@
+/** The shim's shared object: where it is, and how it is built from shim/ with the system's compiler. */
+import { spawnSync } from "node:child_process";
+import { createHash } from "node:crypto";
+import { chmodSync, copyFileSync, existsSync, mkdirSync, readdirSync, readFileSync, renameSync } from "node:fs";
+import process from "node:process";
+import { fileURLToPath } from "node:url";
+import { UnsupportedError } from "../model/errors.ts";
+
+const root = fileURLToPath(new URL("../../", import.meta.url));
+const sources = `${root}shim/`;
+const builds = `${root}.build/shim/`;
+
+/** What the last build made, whatever the sources are now: for programs that may not read them. */
+export const lastBuilt: string = `${builds}libtracemalloc.so`;
+
+/** gcc and clang alike. No call of ours may become one of malloc, and frame pointers are what we walk along. */
+const flags = [
+  ..."-std=c11 -D_GNU_SOURCE -O2 -g -fPIC -shared -fvisibility=hidden -fno-plt -fno-omit-frame-pointer".split(" "),
+  ..."-fno-builtin-malloc -fno-builtin-calloc -fno-builtin-realloc -fno-builtin-free".split(" "),
+  ..."-Wall -Wextra -Werror".split(" "),
+];
+
+/**
+ * The path of the shim built from the sources as they are, which is built now if it was not yet.
+ *
+ * The compiler is `$CC`, or `cc`. Throws an `UnsupportedError` when there is none, or when it fails.
+ */
+export function ensureShim(): string {
+  if (process.platform !== "linux" || process.arch !== "x64") {
+    throw new UnsupportedError(`the shim knows linux-x64 only, and this is ${process.platform}-${process.arch}`);
+  }
+  const compiler = process.env["CC"] || "cc";
+  const files = readdirSync(sources).filter((name) => /\.[ch]$/.test(name)).sort();
+  const hash = createHash("sha256").update([compiler, ...flags].join("\0"));
+  for (const name of files) hash.update(`${name}\0`).update(readFileSync(sources + name)).update("\0");
+  const folder = `${builds}${hash.digest("hex").slice(0, 16)}/`;
+  const target = `${folder}libtracemalloc.so`;
+  if (!existsSync(target)) {
+    mkdirSync(folder, { recursive: true });
+    // Whoever builds at the same time makes the same file.
+    const unfinished = `${folder}${process.pid}.so`;
+    compile(compiler, files.filter((name) => name.endsWith(".c")).map((name) => sources + name), unfinished);
+    chmodSync(unfinished, 0o755);
+    renameSync(unfinished, target);
+    copyFileSync(target, `${builds}${process.pid}.so`);
+    renameSync(`${builds}${process.pid}.so`, lastBuilt);
+  }
+  return target;
+}
+
+function compile(compiler: string, files: readonly string[], target: string): void {
+  const { error, status, stderr } = spawnSync(compiler, [...flags, "-o", target, ...files], { encoding: "utf8" });
+  if (error) {
+    throw new UnsupportedError(
+      `the C compiler ${compiler} cannot be started: install one (on Debian: apt install gcc libc6-dev), or name it in $CC`,
+      { cause: error },
+    );
+  }
+  if (status !== 0) {
+    const [first = "no message"] = stderr.split("\n").filter((line) => /error/.test(line));
+    throw new UnsupportedError(`the C compiler ${compiler} could not build the shim: ${first}`);
+  }
+}

@@ -1,0 +1,239 @@
+/** What the runtimes on V8 share: calibration, source positions, and the author's lines. */
+import inspector from "node:inspector";
+import vm from "node:vm";
+import { Level, specLayout } from "../tracer/abi.ts";
+import type { Engine, OriginalPosition, Position, Shim } from "./backend.ts";
+
+/** Takes this long at the most, in milliseconds, to see all tiers; what was not seen by then is not decoded. */
+const calibrationLimit = 1500;
+
+/**
+ * Finds V8's layout and begins to keep source positions.
+ *
+ * V8 does not keep source positions of functions unless asked to: by flags at its start, which `tracemalloc run` gives,
+ * or by its profiler. The profiler is started (at an interval that makes it never sample) only when calibration shows
+ * that positions are missing. `profilerRefused` says what to do when that is not allowed.
+ */
+export function openV8(shim: Shim, profilerRefused: (cause: unknown) => Error): Engine {
+  let session: inspector.Session | undefined;
+  let result = calibrate(shim);
+  if (result.positionsMissing) {
+    try {
+      session = startProfiler();
+    } catch (cause) {
+      throw profilerRefused(cause);
+    }
+    result = calibrate(shim);
+  }
+  return {
+    calibration: result.layout,
+    refusal: result.refusal,
+    originalPositions,
+    close() {
+      session?.post("Profiler.stop");
+      session?.post("Profiler.disable");
+      session?.disconnect();
+      session = undefined;
+    },
+  };
+}
+
+function startProfiler(): inspector.Session {
+  const session = new inspector.Session();
+  session.connect();
+  session.post("Profiler.enable");
+  session.post("Profiler.setSamplingInterval", { interval: 1e8 }); // microseconds
+  session.post("Profiler.start");
+  return session;
+}
+
+interface Calibration {
+  readonly layout: Map<string, string>;
+  readonly refusal: string | undefined;
+  readonly positionsMissing: boolean;
+}
+
+/** What the probe is to look at: shim/v8_calibrate.c. */
+const Step = { frames: 0, anchors: 1, reentry: 2, tiers: 3, report: 4 } as const;
+
+type Probe = (step: number) => number;
+type Outermost = (step: number, zero: number, unused: number) => number;
+
+/** The shim accepts what it could verify; the rest of V8 it leaves undecoded. */
+function calibrate(shim: Shim): Calibration {
+  const scripts = calibrationScripts();
+  const begun = shim.v8Begin(scripts.spec);
+  if (begun < 0) throw new Error(`the shim did not begin to calibrate (${begun})`);
+  const probe = shim.v8Probe;
+  const d = scripts.second(probe);
+  const levels = () => probe(Step.report);
+
+  // A closure between A and D, for the frame of the closure is none of the four.
+  scripts.first((step) => d(step))(Step.frames, 0, 0);
+  if (levels() > 0) {
+    for (let depth = 0; depth < 4; depth++) nest(depth, () => scripts.first(d)(Step.anchors, 0, 0));
+    for (let i = 0; i < 3; i++) scripts.first((step) => throughNative(() => d(step)))(Step.reentry, 0, 0);
+    heatUp(scripts, probe, levels);
+  }
+  const accepted = shim.v8End(levels() > 0) >= 0;
+  const { layout, failure } = parseReport(shim.v8Report());
+  return {
+    layout,
+    refusal: accepted ? undefined : failure ?? "the engine's record of its frames was not found",
+    positionsMissing: failure?.startsWith("bytecode") ?? false,
+  };
+}
+
+/** Calls at different depths, so that frames lie at different addresses. */
+function nest(depth: number, call: () => void): void {
+  if (depth === 0) call();
+  else nest(depth - 1, call);
+}
+
+/** JSON.parse is native, and calls its reviver from there. */
+function throughNative(call: () => number): number {
+  let result = 0;
+  JSON.parse("1", () => {
+    result = call();
+    return 1;
+  });
+  return result;
+}
+
+/**
+ * Calls the first script until all tiers were seen, or for so long. Baseline code hangs on the function, and closures of
+ * one place share what they learn: it takes fresh copies of the script to see it before the optimiser takes over.
+ */
+function heatUp(scripts: Scripts, probe: Probe, levels: () => number): void {
+  const wanted = Level.baseline | Level.maglev | Level.turbofan | Level.inlining;
+  const hot = scripts.first(probe);
+  const end = performance.now() + calibrationLimit;
+  for (let copies = 0; (levels() & wanted) !== wanted && performance.now() < end;) {
+    if (!(levels() & Level.baseline) && copies < 100) {
+      const copy = scripts.copy(++copies)(probe);
+      for (let i = 0; i < 480 && !(i % 60 === 0 && levels() & Level.baseline); i++) copy(Step.tiers, 0, 0);
+    }
+    for (let i = 0; i < 500; i++) hot(Step.tiers, 0, 0);
+  }
+}
+
+interface Scripts {
+  readonly spec: Uint8Array<ArrayBuffer>;
+  first(probe: Probe): Outermost;
+  copy(number: number): (probe: Probe) => Outermost;
+  second(probe: Probe): Probe;
+}
+
+/**
+ * C calls B calls A calls the probe it is given; D of the second script calls the shim's. B and C carry code that never
+ * runs, so that they are too large to be inlined; A is small.
+ */
+function calibrationScripts(): Scripts {
+  const tag = Math.random().toString(36).slice(2, 8).padEnd(6, "x");
+  const files = [`tracemalloc-calibrate-${tag}-1.js`, `tracemalloc-calibrate-${tag}-2.js`] as const;
+  const sourceUrl = `tracemalloc-source-${tag}.js`;
+  const ballast = `if (a === -2) { ${"a = a * 3 + 1 | 0; ".repeat(60)} }`;
+  const first = `(function (probe) { function A(a) { return probe(a) | 0; }
+function B(a, b) { ${ballast} return 1 + A(a + b | 0) | 0; }
+function C(a, b, c) { ${ballast} return 3 + (1 + B(a, b) | 0) | 0; }
+return C; })`;
+  const second = `(function (probe) { return function D(a) { return probe(a) | 0; }; })\n//# sourceURL=${sourceUrl}`;
+  const calls = [first.indexOf("probe(a)"), first.indexOf("A(a + b"), first.indexOf("B(a, b) |"), second.indexOf("probe(a)")];
+  // Odd offsets, to be found again in the script's fields.
+  const options = (filename: string) => ({ filename, lineOffset: 1234, columnOffset: 567 });
+
+  const spec = new Uint8Array(specLayout.bytes);
+  const text = new TextEncoder();
+  text.encodeInto(files[0], spec.subarray(specLayout.files[0], specLayout.files[0] + 63));
+  text.encodeInto(files[1], spec.subarray(specLayout.files[1], specLayout.files[1] + 63));
+  text.encodeInto(sourceUrl, spec.subarray(specLayout.sourceUrl, specLayout.sourceUrl + 63));
+  text.encodeInto(first.slice(0, 30), spec.subarray(specLayout.sourceHead, specLayout.sourceHead + 31));
+  new Int32Array(spec.buffer, specLayout.numbers).set([first.length, 1234, 567, ...calls]);
+
+  return {
+    spec,
+    first: vm.runInThisContext(first, options(files[0])),
+    copy: (number) => vm.runInThisContext(`${first}//${number}`, options(files[0])),
+    second: vm.runInThisContext(second, options(files[1])),
+  };
+}
+
+function parseReport(report: string): { layout: Map<string, string>; failure: string | undefined } {
+  const layout = new Map<string, string>();
+  let failure: string | undefined;
+  for (const line of report.split("\n")) {
+    const [, name, value] = /^(\S+) (.*)$/.exec(line) ?? [];
+    if (name === undefined || value === undefined) continue;
+    if (name === "failed") failure ??= value;
+    else layout.set(name, value);
+  }
+  return { layout, failure };
+}
+
+/**
+ * The author's positions for those in a compiled text, as the engine's own stack traces give them: for each file a script
+ * of that name that makes errors at just those positions, and nothing else. The runtime applies its source maps to them
+ * as to any error; permissions are not needed. In a context of its own, where the program has changed nothing.
+ */
+function originalPositions(url: string, positions: readonly Position[]): (OriginalPosition | undefined)[] {
+  const result: (OriginalPosition | undefined)[] = new Array(positions.length);
+  const order = positions.map((_, i) => i).sort((a, b) => {
+    const p = positions[a]!, q = positions[b]!;
+    return p.line - q.line || p.column - q.column;
+  });
+  context ??= vm.createContext(Object.create(null));
+  // Errors take room: what does not fit behind the one before waits for the next script.
+  for (let waiting = order; waiting.length > 0;) {
+    const [now, later] = packErrors(positions, waiting);
+    waiting = later;
+    const stacks: unknown = vm.runInContext(scriptOfErrors(positions, now), context, {
+      filename: url,
+      lineOffset: positions[now[0]!]!.line - 2,
+    });
+    now.forEach((index, i) => result[index] = parseStack(String((stacks as string[])[i])));
+  }
+  return result;
+}
+
+let context: vm.Context | undefined;
+
+/** Its position is that of its `n`. */
+const errorText = "new Error().stack,";
+
+function packErrors(positions: readonly Position[], order: readonly number[]): [now: number[], later: number[]] {
+  const now: number[] = [], later: number[] = [];
+  let line = 0, end = 0;
+  for (const index of order) {
+    const position = positions[index]!;
+    if (position.line !== line) end = 0;
+    if (position.column - 1 < end) later.push(index);
+    else {
+      now.push(index);
+      line = position.line;
+      end = position.column - 1 + errorText.length;
+    }
+  }
+  return [now, later];
+}
+
+/** An array of the errors' stacks; the literal begins on a line of its own before that of the first. */
+function scriptOfErrors(positions: readonly Position[], order: readonly number[]): string {
+  let text = "[\n", line = positions[order[0]!]!.line, column = 1;
+  for (const index of order) {
+    const position = positions[index]!;
+    if (position.line > line) {
+      text += "\n".repeat(position.line - line);
+      line = position.line;
+      column = 1;
+    }
+    text += " ".repeat(position.column - column) + errorText;
+    column = position.column + errorText.length;
+  }
+  return text + "]";
+}
+
+/** The place of the first frame: `    at URL:LINE:COLUMN`, for code at the top of a script has no name. */
+function parseStack(stack: string): OriginalPosition | undefined {
+  const [, url, line] = /^\s+at (.+):(\d+):\d+$/m.exec(stack) ?? [];
+  return url === undefined ? undefined : { url, line: Number(line) };
+}

@@ -1,0 +1,51 @@
+/** The shim's ABI, as shim/tracemalloc.h states it. */
+
+/** Changes with every change of meaning; the shim must say the same. */
+export const abiVersion = 1;
+
+/** Bits of `Shim.status()`. */
+export const Status = { tracing: 1, preloaded: 2 } as const;
+
+/** Results of control functions. */
+export const Result = { ok: 0, noMemory: -1, state: -2, calibration: -3 } as const;
+
+/** Kinds of raw frames. */
+export const FrameKind = { unknown: 0, script: 1, native: 2, thread: 3 } as const;
+
+/** Why a frame is unknown, by its owner; what `info` says. */
+export const unknownReasons: readonly string[] = [
+  "code not recognised",
+  "position not known",
+  "stack not readable",
+  "out of memory",
+];
+
+/** Bits of a frame's tiers. */
+export const Tier = { interpreter: 1, baseline: 2, maglev: 4, turbofan: 8, inlined: 16 } as const;
+
+/** Bits of a script's flags. */
+export const ScriptFlag = { internal: 1 } as const;
+
+/** What calibration reached. */
+export const Level = {
+  frames: 1,
+  anchors: 2,
+  reentry: 4,
+  baseline: 8,
+  maglev: 16,
+  turbofan: 32,
+  inlining: 64,
+  fastCall: 128,
+} as const;
+
+/** `tm_v8_spec`: offsets in bytes. */
+export const specLayout = { files: [0, 64], sourceUrl: 128, sourceHead: 192, numbers: 224, bytes: 252 } as const;
+
+/** What an image counts beside the traces, in its order; what `info` says. */
+export const counterNames: readonly string[] = [
+  "calls lost in signal handlers",
+  "blocks lost for want of memory",
+  "calls lost for want of a thread's record",
+  "frames decoded",
+  "looks at the address space",
+];

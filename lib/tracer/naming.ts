@@ -1,0 +1,184 @@
+/** From raw frames to file names and lines: done once a frame, when a snapshot is taken. */
+import { fileURLToPath } from "node:url";
+import type { AttributionCount, SnapshotColumns } from "../model/columns.ts";
+import { Dictionary } from "../model/dictionary.ts";
+import { PairTable } from "../model/pair_table.ts";
+import type { Engine, OriginalPosition, Position } from "../runtime/backend.ts";
+import { counterNames, FrameKind, ScriptFlag, Tier, unknownReasons } from "./abi.ts";
+import type { Image } from "./image.ts";
+
+/** The frame of what could not be named. */
+const unknownFilename = "<unknown>";
+
+/** A frame with its name. */
+export interface NamedFrame {
+  readonly filename: string;
+  /** From 1; 0: not known. */
+  readonly lineno: number;
+}
+
+/** How blocks are told apart in the attribution that `info` shows; in its order. */
+const reasons = {
+  javascript: "JavaScript line",
+  inside: "JavaScript of the runtime itself, none of the program's below",
+  position: "JavaScript file, but not the line",
+  native: "native code, no JavaScript on the stack",
+  thread: "thread without JavaScript",
+} as const;
+
+/** Names frames, and keeps the names: an image's frames are those of the image before and new ones behind them. */
+export class Namer {
+  readonly #originalPositions: Engine["originalPositions"];
+  readonly #names: NamedFrame[] = [];
+
+  constructor(originalPositions: Engine["originalPositions"]) {
+    this.#originalPositions = originalPositions;
+  }
+
+  /** The names of all frames of an image, by their index. */
+  name(image: Image): readonly NamedFrame[] {
+    /** Frames whose positions the runtime may know better, by script. */
+    const mapped = new Map<number, number[]>();
+    for (let i = this.#names.length; i < image.frameKind.length; i++) {
+      this.#names.push(nameOf(image, i));
+      const script = image.frameOwner[i]!;
+      if (
+        image.frameKind[i] === FrameKind.script && image.frameLine[i] !== 0 &&
+        !(image.scriptFlags[script]! & ScriptFlag.internal)
+      ) {
+        const frames = mapped.get(script);
+        if (frames) frames.push(i);
+        else mapped.set(script, [i]);
+      }
+    }
+    for (const [script, frames] of mapped) this.#mapToOriginal(image, script, frames);
+    return this.#names;
+  }
+
+  #mapToOriginal(image: Image, script: number, frames: readonly number[]): void {
+    const url = image.strings[image.scriptUrl[script]!]!;
+    const positions = frames.map((i): Position => ({ line: image.frameLine[i]!, column: image.frameColumn[i]! }));
+    const originals: readonly (OriginalPosition | undefined)[] = this.#originalPositions(url, positions);
+    frames.forEach((frame, i) => {
+      const original = originals[i];
+      if (original) this.#names[frame] = { filename: filenameOf(original.url), lineno: original.line };
+    });
+  }
+}
+
+function nameOf(image: Image, frame: number): NamedFrame {
+  const owner = image.frameOwner[frame]!;
+  switch (image.frameKind[frame]) {
+    case FrameKind.script:
+      return { filename: filenameOf(image.strings[image.scriptUrl[owner]!]!), lineno: image.frameLine[frame]! };
+    case FrameKind.native:
+      return { filename: image.strings[owner]!, lineno: 0 };
+    case FrameKind.thread:
+      return { filename: `<native ${image.strings[owner]!}>`, lineno: 0 };
+    default:
+      return { filename: unknownFilename, lineno: 0 };
+  }
+}
+
+/** Files by their path, all else by its URL. */
+export function filenameOf(url: string): string {
+  if (!url.startsWith("file:///") || !URL.canParse(url)) return url;
+  const { pathname } = new URL(url);
+  // What is no path keeps its URL: fileURLToPath() throws for an encoded slash.
+  return /%2f/i.test(pathname) ? url : fileURLToPath(url);
+}
+
+/** An image's rows with their frames named. */
+export interface NamedImage {
+  readonly columns: SnapshotColumns;
+  readonly attribution: readonly AttributionCount[];
+}
+
+/** The columns of a snapshot, from an image and the names of its frames. */
+export function nameImage(image: Image, names: readonly NamedFrame[]): NamedImage {
+  const dictionary = new Dictionary();
+  const tracebacks = new PairTable();
+  const frameNumbers = Uint32Array.from(names, ({ filename, lineno }) =>
+    dictionary.frame(dictionary.filename(filename), lineno));
+  const nodes = image.nodeParent.length;
+  const nodeNumbers = new Uint32Array(nodes), depths = new Uint32Array(nodes);
+  for (let i = 1; i < nodes; i++) {
+    const parent = image.nodeParent[i]!;
+    nodeNumbers[i] = dictionary.node(nodeNumbers[parent]!, frameNumbers[image.nodeFrame[i]!]!);
+    depths[i] = depths[parent]! + 1;
+  }
+  const traceTraceback = new Uint32Array(image.rowNode.length);
+  const attribution = new Attribution(image, names);
+  for (let row = 0; row < image.rowNode.length; row++) {
+    const node = image.rowNode[row]!, depth = depths[node]!;
+    // A traceback as long as the limit may have lost older frames: its whole length is not known.
+    traceTraceback[row] = tracebacks.intern(nodeNumbers[node]!, depth < image.tracebackLimit ? depth + 1 : 0);
+    attribution.add(image.nodeFrame[node]!, image.rowBlocks[row]!, image.rowSize[row]!);
+  }
+  return {
+    columns: {
+      tracebackLimit: image.tracebackLimit,
+      ...dictionary.columns(),
+      tracebackNode: tracebacks.first.slice(0, tracebacks.length),
+      tracebackTotal: tracebacks.second.slice(0, tracebacks.length),
+      traceDomain: image.rowDomain.slice(),
+      traceSize: image.rowSize.slice(),
+      traceCount: image.rowBlocks.slice(),
+      traceTraceback,
+    },
+    attribution: attribution.rows(),
+  };
+}
+
+/** Counts blocks by what is known of their most recent frame. */
+class Attribution {
+  readonly #image: Image;
+  readonly #names: readonly NamedFrame[];
+  readonly #counts = new Map<string, { blocks: number; bytes: number }>();
+
+  constructor(image: Image, names: readonly NamedFrame[]) {
+    this.#image = image;
+    this.#names = names;
+    for (const reason of Object.values(reasons)) this.#counts.set(reason, { blocks: 0, bytes: 0 });
+    for (const reason of unknownReasons) this.#counts.set(`unknown: ${reason}`, { blocks: 0, bytes: 0 });
+  }
+
+  add(frame: number, blocks: number, size: number): void {
+    const count = this.#counts.get(this.#reason(frame))!;
+    count.blocks += blocks;
+    count.bytes += blocks * size;
+  }
+
+  #reason(frame: number): string {
+    const { frameKind, frameOwner, scriptFlags } = this.#image;
+    const owner = frameOwner[frame]!;
+    switch (frameKind[frame]) {
+      case FrameKind.script:
+        if (scriptFlags[owner]! & ScriptFlag.internal) return reasons.inside;
+        return this.#names[frame]!.lineno === 0 ? reasons.position : reasons.javascript;
+      case FrameKind.native:
+        return reasons.native;
+      case FrameKind.thread:
+        return reasons.thread;
+      default:
+        return `unknown: ${unknownReasons[owner] ?? "for a reason that is not known either"}`;
+    }
+  }
+
+  rows(): AttributionCount[] {
+    const rows = [...this.#counts].map(([reason, { blocks, bytes }]) => ({ reason, blocks, bytes }));
+    const lost = counterNames.slice(0, 3).map((reason, i) => ({ reason, blocks: this.#image.counters[i] ?? 0, bytes: 0 }));
+    return [...rows, ...lost].filter(({ reason, blocks }) => blocks > 0 || reason === reasons.javascript);
+  }
+}
+
+/** The tiers that frames of the program were seen in, `name → number of frames`; for `info`. */
+export function tiersSeen(image: Image): Map<string, number> {
+  const seen = new Map<string, number>();
+  for (const [name, bit] of Object.entries(Tier)) {
+    let frames = 0;
+    for (let i = 0; i < image.frameTiers.length; i++) if (image.frameTiers[i]! & bit) frames++;
+    seen.set(name, frames);
+  }
+  return seen;
+}

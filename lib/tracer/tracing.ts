@@ -1,0 +1,280 @@
+/** What `start()` to `takeSnapshot()` do, on every runtime. */
+import type { SnapshotMetadata } from "../model/columns.ts";
+import { NotTracingError, UnsupportedError } from "../model/errors.ts";
+import { Snapshot, snapshotFromColumns } from "../model/snapshot.ts";
+import type { Backend, Engine, Shim } from "../runtime/backend.ts";
+import { detectBackend } from "../runtime/detect.ts";
+import { Result, Status } from "./abi.ts";
+import { type Image, readImage } from "./image.ts";
+import { nameImage, type NamedFrame, Namer, tiersSeen } from "./naming.ts";
+
+/** What a traced process has. */
+interface Tracing {
+  readonly backend: Backend;
+  readonly shim: Shim;
+  readonly engine: Engine;
+  readonly namer: Namer;
+}
+
+let tracing: Tracing | undefined;
+
+/** Options of {@linkcode start}. */
+export interface StartOptions {
+  /** Kinds of memory to trace; today `["native"]`, which is the default. */
+  readonly domains?: readonly "native"[];
+}
+
+/**
+ * Starts to trace: from now on every block of memory that the process allocates with `malloc` and its family is recorded
+ * with the lines of JavaScript that allocated it. While already tracing it does nothing, and the limit stays.
+ *
+ * Works in a process that was not prepared in any way. Blocks allocated before are not known. On Deno it needs
+ * `--allow-ffi` and, where the program was not started by `tracemalloc run`, `--allow-sys` (for the source positions that
+ * V8 keeps only when asked to).
+ *
+ * @example Lines that own the memory
+ * ```ts ignore
+ * import { start, takeSnapshot } from "@x/tracemalloc";
+ *
+ * start();
+ * const kept = new Uint8Array(1_000_000);
+ * console.log(String(takeSnapshot().statistics("lineno")[0]), kept.length);
+ * ```
+ *
+ * @param nframe The most frames a traceback holds: a whole number from 1 to 65535.
+ * @param options What to trace.
+ * @throws {RangeError} When `nframe` is not a whole number from 1 to 65535.
+ * @throws {TypeError} When an option is not known.
+ * @throws {UnsupportedError} When the platform, the runtime or a permission does not let it; says what to do.
+ */
+export function start(nframe = 1, options: StartOptions = {}): void {
+  if (typeof nframe !== "number") throw new TypeError(`nframe must be a number, not ${typeof nframe}`);
+  if (!Number.isInteger(nframe) || nframe < 1 || nframe > 65535) {
+    throw new RangeError(`nframe must be a whole number from 1 to 65535, not ${nframe}`);
+  }
+  checkOptions(options);
+  if (isTracing()) return;
+  const opened = open();
+  const result = opened.shim.start(nframe);
+  if (result === Result.noMemory) throw new UnsupportedError("there is no address space left for the tracer's tables");
+  if (result !== Result.ok) throw new Error(`the shim did not start (${result})`);
+  tracing = opened;
+}
+
+function checkOptions(options: StartOptions): void {
+  if (typeof options !== "object" || options === null) throw new TypeError("options must be an object");
+  for (const [name, value] of Object.entries(options)) {
+    if (name !== "domains") throw new TypeError(`unknown option ${JSON.stringify(name)}; there is "domains"`);
+    if (value === undefined) continue;
+    if (!Array.isArray(value)) throw new TypeError("domains must be an array of names");
+    for (const domain of value) {
+      if (domain !== "native") throw new TypeError(`unknown domain ${JSON.stringify(domain)}; there is "native"`);
+    }
+  }
+}
+
+function open(): Tracing {
+  const backend = detectBackend();
+  const shim = backend.openShim();
+  const engine = backend.openEngine(shim);
+  if (engine.refusal !== undefined) {
+    console.warn(`tracemalloc: native frames only, for ${backend.engine} is not laid out as expected: ${engine.refusal}`);
+  }
+  return { backend, shim, engine, namer: new Namer(engine.originalPositions) };
+}
+
+/** In a process that `tracemalloc run` started with the shim preloaded and tracing: takes over the naming. */
+export function joinTracing(): void {
+  tracing = open();
+}
+
+/**
+ * Stops, removes what was hooked, and forgets all traces. Does nothing when not tracing.
+ *
+ * @example
+ * ```ts
+ * import { isTracing, stop } from "@x/tracemalloc";
+ * import { assertEquals } from "@std/assert";
+ *
+ * stop();
+ * assertEquals(isTracing(), false);
+ * ```
+ */
+export function stop(): void {
+  if (!tracing) return;
+  const { shim, engine } = tracing;
+  tracing = undefined;
+  shim.stop();
+  engine.close();
+}
+
+/**
+ * Is memory being traced?
+ *
+ * @example
+ * ```ts
+ * import { isTracing } from "@x/tracemalloc";
+ * import { assertEquals } from "@std/assert";
+ *
+ * assertEquals(isTracing(), false);
+ * ```
+ *
+ * @returns `true` between {@linkcode start} and {@linkcode stop}, and under `tracemalloc run`.
+ */
+export function isTracing(): boolean {
+  return tracing !== undefined && (tracing.shim.status() & Status.tracing) !== 0;
+}
+
+function needTracing(): Tracing {
+  if (!tracing) {
+    throw new NotTracingError("memory is not being traced: call start() first, or run the program with `tracemalloc run`");
+  }
+  return tracing;
+}
+
+/**
+ * Forgets all traces and goes on tracing; the current size and the peak become 0. Does nothing when not tracing.
+ *
+ * @example
+ * ```ts
+ * import { clearTraces, getTracedMemory } from "@x/tracemalloc";
+ * import { assertEquals } from "@std/assert";
+ *
+ * clearTraces();
+ * assertEquals(getTracedMemory(), [0, 0]);
+ * ```
+ */
+export function clearTraces(): void {
+  tracing?.shim.clear();
+}
+
+/**
+ * The most frames a traceback holds, as given to {@linkcode start}.
+ *
+ * @example
+ * ```ts
+ * import { getTracebackLimit, NotTracingError } from "@x/tracemalloc";
+ * import { assertThrows } from "@std/assert";
+ *
+ * assertThrows(() => getTracebackLimit(), NotTracingError);
+ * ```
+ *
+ * @returns A whole number from 1 to 65535.
+ * @throws {NotTracingError} When not tracing.
+ */
+export function getTracebackLimit(): number {
+  return needTracing().shim.memory()[3];
+}
+
+/**
+ * The size of the traced blocks now, and the largest it was.
+ *
+ * The size is exact. The peak is exact while one thread allocates at a time; every other thread can make it wrong by up to
+ * 256 KiB.
+ *
+ * @example
+ * ```ts
+ * import { getTracedMemory } from "@x/tracemalloc";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const [current, peak] = getTracedMemory();
+ * assertEquals(current <= peak, true);
+ * ```
+ *
+ * @returns The two, in bytes; `[0, 0]` when not tracing.
+ */
+export function getTracedMemory(): [current: number, peak: number] {
+  if (!tracing) return [0, 0];
+  const [current, peak] = tracing.shim.memory();
+  return [current, peak];
+}
+
+/**
+ * The peak becomes the current size. Does nothing when not tracing.
+ *
+ * @example
+ * ```ts
+ * import { getTracedMemory, resetPeak } from "@x/tracemalloc";
+ * import { assertEquals } from "@std/assert";
+ *
+ * resetPeak();
+ * assertEquals(getTracedMemory(), [0, 0]);
+ * ```
+ */
+export function resetPeak(): void {
+  tracing?.shim.resetPeak();
+}
+
+/**
+ * The memory that the tracer itself uses for traces.
+ *
+ * @example
+ * ```ts
+ * import { getTracemallocMemory } from "@x/tracemalloc";
+ * import { assertEquals } from "@std/assert";
+ *
+ * assertEquals(getTracemallocMemory(), 0);
+ * ```
+ *
+ * @returns Bytes; 0 when not tracing.
+ */
+export function getTracemallocMemory(): number {
+  return tracing ? tracing.shim.memory()[2] : 0;
+}
+
+/**
+ * Takes a snapshot of all traced blocks that are in use. Other threads wait while the blocks are copied, and no longer.
+ *
+ * @example
+ * ```ts
+ * import { NotTracingError, takeSnapshot } from "@x/tracemalloc";
+ * import { assertThrows } from "@std/assert";
+ *
+ * assertThrows(() => takeSnapshot(), NotTracingError);
+ * ```
+ *
+ * @returns The snapshot, which does not change any more.
+ * @throws {NotTracingError} When not tracing.
+ */
+export function takeSnapshot(): Snapshot {
+  return snapshotOf(takeNamedImage());
+}
+
+/** An image with the names of its frames and what is known of the process: all that a snapshot is made from. */
+export interface TracedImage {
+  readonly image: Uint8Array<ArrayBuffer>;
+  readonly names: readonly NamedFrame[];
+  readonly metadata: SnapshotMetadata;
+}
+
+/** Takes an image of the tables and names its frames. */
+export function takeNamedImage(): TracedImage {
+  const { backend, shim, engine, namer } = needTracing();
+  const createdAt = Date.now();
+  const bytes = shim.snapshot();
+  if (!bytes) throw new Error("there is no memory for a snapshot");
+  const image = readImage(bytes);
+  const names = namer.name(image);
+  return { image: bytes, names, metadata: metadataOf(backend, engine, image, createdAt) };
+}
+
+function metadataOf(backend: Backend, engine: Engine, image: Image, createdAt: number): SnapshotMetadata {
+  const calibration = new Map(engine.calibration);
+  if (engine.refusal !== undefined) calibration.set("refused", engine.refusal);
+  for (const [tier, frames] of tiersSeen(image)) calibration.set(`frames seen: ${tier}`, String(frames));
+  return {
+    runtime: backend.runtime,
+    runtimeVersion: backend.runtimeVersion,
+    engine: backend.engine,
+    platform: backend.platform,
+    pid: image.pid,
+    createdAt,
+    calibration,
+  };
+}
+
+/** The snapshot of an image. */
+export function snapshotOf({ image, names, metadata }: TracedImage): Snapshot {
+  const { columns, attribution } = nameImage(readImage(image), names);
+  return snapshotFromColumns(columns, { ...metadata, attribution });
+}

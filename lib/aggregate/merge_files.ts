@@ -1,8 +1,8 @@
-import type { SnapshotBatch, TraceRows } from "../format/decoder.ts";
-import { foldRows } from "../format/fold.ts";
+import type { SnapshotBatch } from "../format/decoder.ts";
 import { SnapshotReader } from "../format/reader.ts";
 import { type ByteSink, SnapshotWriter } from "../format/writer.ts";
 import type { AttributionCount, SnapshotMetadata } from "../model/columns.ts";
+import { foldRows, type TraceRows } from "../model/fold_rows.ts";
 import { PairTable } from "../model/pair_table.ts";
 import { batchesOf, type SnapshotSource } from "./source.ts";
 

@@ -1,5 +1,6 @@
 import { Encoding as StringEncoding } from "flatbuffers";
 import type { AttributionCount, SnapshotMetadata } from "../model/columns.ts";
+import type { TraceRows } from "../model/fold_rows.ts";
 import { badMessage, type FramedMessage } from "./container.ts";
 import type { Column } from "./generated/column.ts";
 import type { Footer } from "./generated/footer.ts";
@@ -21,14 +22,6 @@ export type SnapshotBatch =
   | { readonly kind: "nodes"; readonly parent: Uint32Array; readonly frame: Uint32Array }
   | { readonly kind: "tracebacks"; readonly node: Uint32Array; readonly total: Uint32Array }
   | ({ readonly kind: "traces" } & TraceRows);
-
-/** Rows of the table of traces, as in `SnapshotColumns`. */
-export interface TraceRows {
-  readonly domain: Uint32Array;
-  readonly size: Float64Array;
-  readonly count: Float64Array;
-  readonly traceback: Uint32Array;
-}
 
 /** How much of everything a snapshot holds. */
 export interface SnapshotTotals {

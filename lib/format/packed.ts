@@ -199,9 +199,11 @@ export function decodePacked(
     for (let k = 0; k < block; k++) {
       const value = (differences ? previous : 0) + bits[k]!;
       if (!(value >= 0 && value <= max)) return `${value} is not in [0, ${max}]`;
-      into[i + k] = value;
+      bits[k] = value;
       previous = value;
     }
+    // At once: storing one by one into arrays of different types is slow on JavaScriptCore.
+    into.set(block === BLOCK ? bits : bits.subarray(0, block), i);
   }
   return at === bytes.length ? null : `${bytes.length - at} bytes too many`;
 }

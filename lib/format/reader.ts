@@ -1,6 +1,7 @@
 import type { SnapshotColumns, SnapshotMetadata } from "../model/columns.ts";
+import type { TraceRows } from "../model/fold_rows.ts";
 import { ContainerParser, type Damage } from "./container.ts";
-import { BatchDecoder, type SnapshotBatch, type SnapshotTotals, type TraceRows } from "./decoder.ts";
+import { BatchDecoder, type SnapshotBatch, type SnapshotTotals } from "./decoder.ts";
 
 /** A stream of bytes: a `ReadableStream`, or anything that can be iterated over. */
 export type ByteSource = ReadableStream<Uint8Array> | AsyncIterable<Uint8Array> | Iterable<Uint8Array>;

@@ -1,8 +1,8 @@
 import { Builder } from "flatbuffers";
 import type { SnapshotColumns, SnapshotMetadata } from "../model/columns.ts";
+import { foldRows, type TraceRows } from "../model/fold_rows.ts";
 import { crc32 } from "./crc32.ts";
-import type { SnapshotTotals, TraceRows } from "./decoder.ts";
-import { foldRows } from "./fold.ts";
+import type { SnapshotTotals } from "./decoder.ts";
 import { Attribution } from "./generated/attribution.ts";
 import { Column } from "./generated/column.ts";
 import { Footer } from "./generated/footer.ts";

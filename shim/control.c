@@ -1,4 +1,7 @@
 /* What the shim exports to the runtime back ends, but for the engines. */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -90,6 +93,13 @@ void tracemalloc_reset_peak(void) {
     tm_lock_drop(&control_lock);
 }
 
+void tracemalloc_mute(int32_t on) {
+    tm_thread *self = tm_self ? tm_self : tm_thread_attach();
+    if (!self) return;
+    if (on) self->muted++;
+    else if (self->muted) self->muted--;
+}
+
 const tm_image *tracemalloc_snapshot(void) {
     const tm_image *image = NULL;
     tm_lock_take(&control_lock);
@@ -99,6 +109,31 @@ const tm_image *tracemalloc_snapshot(void) {
 }
 
 void tracemalloc_release(const tm_image *image) { tm_image_release(image); }
+
+static bool write_all(int file, const char *bytes, uint64_t count) {
+    while (count) {
+        ssize_t written = write(file, bytes, count);
+        if (written < 0 && errno == EINTR) continue;
+        if (written <= 0) return false;
+        bytes += written;
+        count -= (uint64_t)written;
+    }
+    return true;
+}
+
+int32_t tracemalloc_save(const char *path, const void *first, uint64_t first_bytes, const void *second, uint64_t second_bytes) {
+    char unfinished[4096];
+    int length = snprintf(unfinished, sizeof unfinished, "%s.unfinished", path);
+    if (length < 0 || length >= (int)sizeof unfinished) return -ENAMETOOLONG;
+    int file = open(unfinished, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
+    if (file < 0) return -errno;
+    bool ok = write_all(file, first, first_bytes) && write_all(file, second, second_bytes);
+    int error = ok ? 0 : errno;
+    if (close(file) && ok) ok = false, error = errno;
+    if (ok && rename(unfinished, path)) ok = false, error = errno;
+    if (!ok) unlink(unfinished);
+    return ok ? TM_OK : -error;
+}
 
 /* ---- preloaded: `tracemalloc run` says in the environment that tracing is to begin at once ---- */
 

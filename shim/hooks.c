@@ -78,7 +78,7 @@ static inline __attribute__((always_inline)) void record(void *block, size_t siz
     if (tm_unlikely(!block)) return;
     tm_thread *self = tm_enter();
     if (!self) return;
-    tm_block_put(self, (uintptr_t)block, size, tm_traceback(self, fp));
+    if (tm_likely(!self->muted)) tm_block_put(self, (uintptr_t)block, size, tm_traceback(self, fp));
     tm_leave(self);
 }
 
@@ -142,7 +142,8 @@ static inline __attribute__((always_inline)) void *reallocate(void *block, size_
     uint32_t old_node = 0;
     bool known = block && forget(block, &old_size, &old_node);
     void *moved = next(block, size);
-    if (moved) record(moved, size, fp);
+    if (moved && known && tm_self && tm_self->muted) restore(moved, size, old_node); /* the program's, though the tracer made it grow */
+    else if (moved) record(moved, size, fp);
     else if (known && size) restore(block, old_size, old_node); /* it failed: the block is as it was. Of size 0 it was freed. */
     return moved;
 }

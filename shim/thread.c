@@ -72,6 +72,8 @@ tm_thread *tm_thread_attach(void) {
         record->busy = 0;
         record->calls = 0;
         record->thread_node = 0;
+        record->muted = 0;
+        record->ran_javascript = false;
         record->stack_low = low;
         record->stack_high = high;
         if (record->v8) tm_v8_forget(record->v8);

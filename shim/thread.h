@@ -20,6 +20,8 @@ typedef struct tm_thread {
     uintptr_t stack_low, stack_high;
     struct tm_v8_thread *v8; /* NULL until JavaScript runs here */
     uint64_t lost_nested;
+    uint32_t muted;      /* what the thread allocates now is the tracer's own: tracemalloc_mute() */
+    bool ran_javascript; /* JavaScript was on its stack before */
     char name[16];
 } tm_thread;
 

@@ -109,9 +109,17 @@ TM_EXPORT int32_t tracemalloc_clear(void);
 /* out: current, peak, bytes used by the tracer itself, traceback limit. */
 TM_EXPORT void tracemalloc_memory(uint64_t out[4]);
 TM_EXPORT void tracemalloc_reset_peak(void);
+/* While muted (calls nest), what the calling thread allocates is not recorded; what it frees is still forgotten. */
+TM_EXPORT void tracemalloc_mute(int32_t on);
 /* A new image, or NULL; to be given back to tracemalloc_release(). */
 TM_EXPORT const tm_image *tracemalloc_snapshot(void);
 TM_EXPORT void tracemalloc_release(const tm_image *image);
+
+/*
+ * Writes a file of the two pieces, for a program that may not write files itself: for its user only, and whole or not
+ * at all (it is renamed into place). 0, or the number of the system's error, negative.
+ */
+TM_EXPORT int32_t tracemalloc_save(const char *path, const void *first, uint64_t first_bytes, const void *second, uint64_t second_bytes);
 
 /* ---- V8: driven by lib/runtime/v8.ts ---- */
 

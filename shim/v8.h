@@ -206,7 +206,7 @@ uint64_t tm_code_maps_read(void);
 /* ---- v8_walk.c ---- */
 
 typedef enum tm_v8_walk_end {
-    TM_V8_NO_ISOLATE,    /* the thread runs no JavaScript */
+    TM_V8_NO_ISOLATE,    /* the thread runs no JavaScript, if it may help a thread that does */
     TM_V8_NO_JAVASCRIPT, /* it does, but not now */
     TM_V8_WALKED
 } tm_v8_walk_end;

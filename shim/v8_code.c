@@ -56,9 +56,13 @@ static bool position_in_bytecode(tm_tagged bytecode, int64_t offset, bool exactl
     return true;
 }
 
+/* The function is being entered; its position is where it begins. V8: kFunctionEntryBytecodeOffset. */
+#define ENTRY_OFFSET (-1)
+
 static bool bytecode_begins_at(tm_tagged bytecode, int64_t offset) {
     tm_bytes code;
     code.length = tm_v8_bytes_length(tm_v8_field(bytecode, tm_v8.bytecode_length));
+    if (offset == ENTRY_OFFSET) return true;
     if (offset < 0 || (uint64_t)offset >= code.length || code.length > 8ul << 20) return false;
     if (!tm_v8_bytecode_sizes) return true;
     code.data = tm_scratch(code.length);

@@ -216,6 +216,14 @@ tm_v8_walk_end tm_v8_walk(tm_thread *self, const uint64_t *fp, uint32_t limit, u
     *count = 0;
     uint64_t isolate = load(os_thread_pointer() + (uint64_t)(int64_t)tm_v8.tls_isolate);
     if (tm_likely(!isolate)) return TM_V8_NO_ISOLATE;
+    uint64_t low = (uint64_t)fp, high = self->stack_high;
+    uint64_t exit_fp = load(isolate + (uint64_t)tm_v8.isolate_exit_fp);
+    uint64_t entry_sp = tm_v8.isolate_entry_sp ? load(isolate + (uint64_t)tm_v8.isolate_entry_sp) : 0;
+    /* Threads that compile or collect for another thread have its isolate, whose JavaScript is not on their stack. */
+    uint64_t on_stack = entry_sp ? entry_sp : exit_fp;
+    if (on_stack && (on_stack <= low || on_stack >= high)) return TM_V8_NO_ISOLATE;
+    if (on_stack) self->ran_javascript = true;
+    else if (!self->ran_javascript) return TM_V8_NO_ISOLATE;
     tm_v8_thread *v8 = tm_v8_thread_of(self);
     if (tm_unlikely(!v8 || !make_room(v8, limit))) return TM_V8_NO_ISOLATE;
     if (tm_unlikely(v8->isolate != isolate || v8->generation != tm_traces_generation)) {
@@ -223,8 +231,6 @@ tm_v8_walk_end tm_v8_walk(tm_thread *self, const uint64_t *fp, uint32_t limit, u
         v8->isolate = isolate;
         v8->generation = tm_traces_generation;
     }
-    uint64_t low = (uint64_t)fp, high = self->stack_high;
-    uint64_t exit_fp = load(isolate + (uint64_t)tm_v8.isolate_exit_fp);
     uint64_t fast_fp = tm_v8.isolate_fast_fp ? load(isolate + (uint64_t)tm_v8.isolate_fast_fp) : 0;
     uintptr_t pc = 0;
     struct found found = {v8->frames, limit, 0, 0};
@@ -235,7 +241,7 @@ tm_v8_walk_end tm_v8_walk(tm_thread *self, const uint64_t *fp, uint32_t limit, u
     } else if (exit_fp > low && exit_fp + 16 <= high) {
         fp = (const uint64_t *)exit_fp;
     } else {
-        if (tm_v8.isolate_entry_sp && !load(isolate + (uint64_t)tm_v8.isolate_entry_sp)) return TM_V8_NO_JAVASCRIPT;
+        if (tm_v8.isolate_entry_sp && !entry_sp) return TM_V8_NO_JAVASCRIPT;
         if (!first_by_frame_pointers(&fp, &pc, high)) {
             if (!tm_v8.isolate_entry_sp) return TM_V8_NO_JAVASCRIPT;
             collect(&found, tm_frame(TM_FRAME_UNKNOWN, TM_UNKNOWN_STACK, 0, 0, 0));
@@ -248,7 +254,7 @@ tm_v8_walk_end tm_v8_walk(tm_thread *self, const uint64_t *fp, uint32_t limit, u
                 uint64_t next_fast = tm_v8.entry_fast_fp ? fp[tm_v8.entry_fast_fp / 8] : 0;
                 uint64_t next_exit = fp[tm_v8.entry_exit_fp / 8];
                 uint64_t next = next_fast ? next_fast : next_exit;
-                if (!next && tm_v8.isolate_entry_sp && load(isolate + (uint64_t)tm_v8.isolate_entry_sp) != (uint64_t)fp) {
+                if (!next && entry_sp && entry_sp != (uint64_t)fp) {
                     /* Not the outermost: compiled code called C directly, and this version does not keep that. */
                     if (!first_by_frame_pointers(&fp, &pc, high)) break;
                     continue;

@@ -7,10 +7,11 @@ import { diff } from "./diff.ts";
 import { info } from "./info.ts";
 import { merge } from "./merge.ts";
 import { OutputClosedError, print, printError } from "./output.ts";
+import { run } from "./run.ts";
 import { top } from "./top.ts";
 
 /** All commands, in the order of the help. */
-const commands: readonly Command[] = [top, diff, info, merge];
+const commands: readonly Command[] = [run, top, diff, info, merge];
 
 const program = "tracemalloc";
 const help: OptionSpec = { name: "--help", help: "show this help" };

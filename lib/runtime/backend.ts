@@ -8,8 +8,11 @@ export interface Backend {
   readonly engine: string;
   /** For instance `"linux-x86_64"`. */
   readonly platform: string;
-  /** Loads the shim, building it where that is allowed and needed. Throws `UnsupportedError`. */
-  openShim(): Shim;
+  /**
+   * Loads the shim: the one at `path`, or the one of this library, which is built where that is allowed and needed.
+   * Throws `UnsupportedError`.
+   */
+  openShim(path?: string): Shim;
   /** Prepares the engine so that its frames can be named. Throws `UnsupportedError`. */
   openEngine(shim: Shim): Engine;
 }
@@ -23,8 +26,12 @@ export interface Shim {
   /** Current size, peak, what the tracer itself uses (bytes), and the traceback limit. */
   memory(): readonly [current: number, peak: number, own: number, limit: number];
   resetPeak(): void;
+  /** While muted, what this thread allocates is not recorded. */
+  mute(on: boolean): void;
   /** A copy of a new image, or `undefined` where there is no memory for it. */
   snapshot(): Uint8Array<ArrayBuffer> | undefined;
+  /** Writes a file of two pieces, whole or not at all; needs no permission. Throws. */
+  save(path: string, first: Uint8Array<ArrayBuffer>, second: Uint8Array<ArrayBuffer>): void;
   v8Begin(spec: Uint8Array<ArrayBuffer>): number;
   /** Called as a function of its own by the calibration scripts: the shim looks at its caller's frames. */
   readonly v8Probe: (step: number) => number;

@@ -1,6 +1,6 @@
 /** Deno: the shim by FFI. */
 import { UnsupportedError } from "../model/errors.ts";
-import { abiVersion } from "../tracer/abi.ts";
+import { abiVersion, Result } from "../tracer/abi.ts";
 import type { Backend, Shim } from "./backend.ts";
 import { ensureShim, lastBuilt } from "./shim_file.ts";
 import { openV8 } from "./v8.ts";
@@ -32,8 +32,10 @@ const symbols = {
   tracemalloc_clear: { parameters: [], result: "i32" },
   tracemalloc_memory: { parameters: ["buffer"], result: "void" },
   tracemalloc_reset_peak: { parameters: [], result: "void" },
+  tracemalloc_mute: { parameters: ["i32"], result: "void" },
   tracemalloc_snapshot: { parameters: [], result: "pointer" },
   tracemalloc_release: { parameters: ["pointer"], result: "void" },
+  tracemalloc_save: { parameters: ["buffer", "buffer", "u64", "buffer", "u64"], result: "i32" },
   tracemalloc_v8_begin: { parameters: ["buffer"], result: "i32" },
   tracemalloc_v8_probe: { parameters: ["i32"], result: "i32" },
   tracemalloc_v8_end: { parameters: ["i32"], result: "i32" },
@@ -43,18 +45,20 @@ const symbols = {
 
 let shim: Shim | undefined;
 
-function openShim(): Shim {
-  return shim ??= makeShim(openLibrary().symbols);
+function openShim(path = shimPath()): Shim {
+  return shim ??= makeShim(openLibrary(path).symbols);
 }
 
 function granted(descriptor: Deno.PermissionDescriptor): boolean {
   return Deno.permissions.querySync(descriptor).state === "granted";
 }
 
-function openLibrary(): Deno.DynamicLibrary<typeof symbols> {
-  // Building needs more than tracing does: a program that may not do it takes what was built before.
-  const mayBuild = (["read", "write", "run", "env"] as const).every((name) => granted({ name }));
-  const path = mayBuild ? ensureShim() : lastBuilt;
+/** Building needs more than tracing does: a program that may not do it takes what was built before. */
+function shimPath(): string {
+  return (["read", "write", "run", "env"] as const).every((name) => granted({ name })) ? ensureShim() : lastBuilt;
+}
+
+function openLibrary(path: string): Deno.DynamicLibrary<typeof symbols> {
   if (!granted({ name: "ffi", path })) {
     throw new UnsupportedError(`loading the shim needs a permission: add --allow-ffi (or --allow-ffi=${path})`);
   }
@@ -89,6 +93,7 @@ function makeShim(native: Deno.DynamicLibrary<typeof symbols>["symbols"]): Shim 
       return [Number(memory[0]), Number(memory[1]), Number(memory[2]), Number(memory[3])];
     },
     resetPeak: native.tracemalloc_reset_peak,
+    mute: (on) => native.tracemalloc_mute(on ? 1 : 0),
     snapshot() {
       const image = native.tracemalloc_snapshot();
       if (image === null) return undefined;
@@ -96,6 +101,11 @@ function makeShim(native: Deno.DynamicLibrary<typeof symbols>["symbols"]): Shim 
       const bytes = new Uint8Array(view.getArrayBuffer(Number(view.getBigUint64(0)))).slice();
       native.tracemalloc_release(image);
       return bytes;
+    },
+    save(path, first, second) {
+      const name = new TextEncoder().encode(`${path}\0`);
+      const result = native.tracemalloc_save(name, first, BigInt(first.length), second, BigInt(second.length));
+      if (result !== Result.ok) throw new Error(`cannot write ${path}: system error ${-result}`);
     },
     v8Begin: native.tracemalloc_v8_begin,
     v8Probe: native.tracemalloc_v8_probe,

@@ -1,12 +1,13 @@
 /** What `start()` to `takeSnapshot()` do, on every runtime. */
 import type { SnapshotMetadata } from "../model/columns.ts";
 import { NotTracingError, UnsupportedError } from "../model/errors.ts";
-import { Snapshot, snapshotFromColumns } from "../model/snapshot.ts";
+import type { Snapshot } from "../model/snapshot.ts";
 import type { Backend, Engine, Shim } from "../runtime/backend.ts";
 import { detectBackend } from "../runtime/detect.ts";
 import { Result, Status } from "./abi.ts";
 import { type Image, readImage } from "./image.ts";
-import { nameImage, type NamedFrame, Namer, tiersSeen } from "./naming.ts";
+import { Namer, tiersSeen } from "./naming.ts";
+import { snapshotOf, type TracedImage, transferHead } from "./traced_image.ts";
 
 /** What a traced process has. */
 interface Tracing {
@@ -73,10 +74,11 @@ function checkOptions(options: StartOptions): void {
   }
 }
 
-function open(): Tracing {
+function open(shimPath?: string): Tracing {
   const backend = detectBackend();
-  const shim = backend.openShim();
-  const engine = backend.openEngine(shim);
+  const shim = backend.openShim(shimPath);
+  // Under `tracemalloc run` the shim is tracing already.
+  const engine = muted(shim, () => backend.openEngine(shim));
   if (engine.refusal !== undefined) {
     console.warn(`tracemalloc: native frames only, for ${backend.engine} is not laid out as expected: ${engine.refusal}`);
   }
@@ -84,8 +86,8 @@ function open(): Tracing {
 }
 
 /** In a process that `tracemalloc run` started with the shim preloaded and tracing: takes over the naming. */
-export function joinTracing(): void {
-  tracing = open();
+export function joinTracing(shimPath: string): void {
+  tracing = open(shimPath);
 }
 
 /**
@@ -237,18 +239,11 @@ export function getTracemallocMemory(): number {
  * @throws {NotTracingError} When not tracing.
  */
 export function takeSnapshot(): Snapshot {
-  return snapshotOf(takeNamedImage());
-}
-
-/** An image with the names of its frames and what is known of the process: all that a snapshot is made from. */
-export interface TracedImage {
-  readonly image: Uint8Array<ArrayBuffer>;
-  readonly names: readonly NamedFrame[];
-  readonly metadata: SnapshotMetadata;
+  return muted(needTracing().shim, () => snapshotOf(takeNamedImage()));
 }
 
 /** Takes an image of the tables and names its frames. */
-export function takeNamedImage(): TracedImage {
+function takeNamedImage(): TracedImage {
   const { backend, shim, engine, namer } = needTracing();
   const createdAt = Date.now();
   const bytes = shim.snapshot();
@@ -256,6 +251,25 @@ export function takeNamedImage(): TracedImage {
   const image = readImage(bytes);
   const names = namer.name(image);
   return { image: bytes, names, metadata: metadataOf(backend, engine, image, createdAt) };
+}
+
+/** Takes an image, and leaves it and the names in a file for {@linkcode readTransfer}. */
+export function saveTransfer(path: string): void {
+  const { shim } = needTracing();
+  muted(shim, () => {
+    const traced = takeNamedImage();
+    shim.save(path, transferHead(traced), traced.image);
+  });
+}
+
+/** Does what the tracer's own memory is needed for, which is not to be found in the next snapshot. */
+function muted<T>(shim: Shim, work: () => T): T {
+  shim.mute(true);
+  try {
+    return work();
+  } finally {
+    shim.mute(false);
+  }
 }
 
 function metadataOf(backend: Backend, engine: Engine, image: Image, createdAt: number): SnapshotMetadata {
@@ -271,10 +285,4 @@ function metadataOf(backend: Backend, engine: Engine, image: Image, createdAt: n
     createdAt,
     calibration,
   };
-}
-
-/** The snapshot of an image. */
-export function snapshotOf({ image, names, metadata }: TracedImage): Snapshot {
-  const { columns, attribution } = nameImage(readImage(image), names);
-  return snapshotFromColumns(columns, { ...metadata, attribution });
 }

@@ -24,7 +24,10 @@ export const tests = { folder: "tests", ending: "_test.ts", except: "tests/progr
 /** How one test file is run on each runtime, with a JUnit report written to `report`. */
 export const runners = {
   deno: (file, report) => ["deno", "test", "-A", "--no-check", `--junit-path=${report}`, file],
-  bun: (file, report) => ["bun", "test", "--reporter=junit", `--reporter-outfile=${report}`, `./${file}`],
+  bun: (
+    file,
+    report,
+  ) => ["bun", "test", "--timeout=600000", "--reporter=junit", `--reporter-outfile=${report}`, `./${file}`],
   node: (file, report) => [
     "node26",
     "--test",

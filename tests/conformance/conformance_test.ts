@@ -27,7 +27,7 @@ useSourceFiles({
   read: (filename) => sourceFiles.read(join(sourcesFolder, filename)),
 });
 
-test("random cases are answered as CPython answers them", (t) => {
+test("random cases are answered as CPython answers them", { timeout: 600_000 }, (t) => {
   const seed = wholeNumber("TRACEMALLOC_SEED") ??
     createHash("sha256").update(String(Date.now())).digest().readUInt32LE();
   const count = wholeNumber("TRACEMALLOC_CASES") ?? 20_000;

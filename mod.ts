@@ -17,3 +17,15 @@ export { StatisticDiff } from "./lib/model/statistic_diff.ts";
 export { Trace } from "./lib/model/trace.ts";
 export { Traceback } from "./lib/model/traceback.ts";
 export type { Traces } from "./lib/model/traces.ts";
+export {
+  clearTraces,
+  getTracebackLimit,
+  getTracedMemory,
+  getTracemallocMemory,
+  isTracing,
+  resetPeak,
+  start,
+  type StartOptions,
+  stop,
+  takeSnapshot,
+} from "./lib/tracer/tracing.ts";

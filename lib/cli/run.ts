@@ -111,7 +111,9 @@ function chooseRuntime(name: string | undefined): Runtime {
 function executableOf(runtime: Runtime): string {
   if (runtime === ownRuntime()) return process.execPath;
   const found = (process.env["PATH"] ?? "").split(":").map((folder) => join(folder || ".", runtime)).find(existsSync);
-  if (found === undefined) throw new UnsupportedError(`${runtime} is not on the PATH: install it, or start this with it`);
+  if (found === undefined) {
+    throw new UnsupportedError(`${runtime} is not on the PATH: install it, or start this with it`);
+  }
   return found;
 }
 

@@ -43,6 +43,9 @@ const symbols = {
   tracemalloc_v8_frames: { parameters: ["buffer", "i32"], result: "i32" },
 } as const;
 
+/** What a user can do about a shim that is missing. */
+const build = `deno run -A ${new URL("../../tools/build_shim.ts", import.meta.url).pathname}`;
+
 let shim: Shim | undefined;
 
 function openShim(path = shimPath()): Shim {
@@ -67,7 +70,7 @@ function openLibrary(path: string): Deno.DynamicLibrary<typeof symbols> {
     library = Deno.dlopen(path, symbols);
   } catch (cause) {
     throw new UnsupportedError(
-      `the shim ${path} cannot be loaded: build it with \`deno task shim\`, ` +
+      `the shim ${path} cannot be loaded: build it with \`${build}\`, ` +
         "or give --allow-read --allow-write --allow-run --allow-env for it to be built now",
       { cause },
     );
@@ -75,7 +78,7 @@ function openLibrary(path: string): Deno.DynamicLibrary<typeof symbols> {
   const abi = library.symbols.tracemalloc_abi();
   if (abi !== abiVersion) {
     throw new UnsupportedError(
-      `the shim ${path} is of another version (ABI ${abi}, not ${abiVersion}): build it again with \`deno task shim\``,
+      `the shim ${path} is of another version (ABI ${abi}, not ${abiVersion}): build it again with \`${build}\``,
     );
   }
   return library;

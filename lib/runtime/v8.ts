@@ -138,7 +138,12 @@ function B(a, b) { ${ballast} return 1 + A(a + b | 0) | 0; }
 function C(a, b, c) { ${ballast} return 3 + (1 + B(a, b) | 0) | 0; }
 return C; })`;
   const second = `(function (probe) { return function D(a) { return probe(a) | 0; }; })\n//# sourceURL=${sourceUrl}`;
-  const calls = [first.indexOf("probe(a)"), first.indexOf("A(a + b"), first.indexOf("B(a, b) |"), second.indexOf("probe(a)")];
+  const calls = [
+    first.indexOf("probe(a)"),
+    first.indexOf("A(a + b"),
+    first.indexOf("B(a, b) |"),
+    second.indexOf("probe(a)"),
+  ];
   // Odd offsets, to be found again in the script's fields.
   const options = (filename: string) => ({ filename, lineOffset: 1234, columnOffset: 567 });
 

@@ -30,7 +30,9 @@ export function readImage(bytes: Uint8Array<ArrayBuffer>): Image {
   const u64 = () => Number(view.getBigUint64((at += 8) - 8, true));
   const total = u64(), abi = u32(), tracebackLimit = u32(), pid = u64();
   if (abi !== abiVersion || total !== bytes.byteLength) {
-    throw new Error(`expected an image of ABI ${abiVersion} with ${total} bytes, found ABI ${abi} with ${bytes.byteLength}`);
+    throw new Error(
+      `expected an image of ABI ${abiVersion} with ${total} bytes, found ABI ${abi} with ${bytes.byteLength}`,
+    );
   }
   const u32s = (count: number, offset: number) => new Uint32Array(bytes.buffer, bytes.byteOffset + offset, count);
   const f64s = (count: number, offset: number) => new Float64Array(bytes.buffer, bytes.byteOffset + offset, count);

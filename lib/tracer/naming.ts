@@ -98,8 +98,10 @@ export interface NamedImage {
 export function nameImage(image: Image, names: readonly NamedFrame[]): NamedImage {
   const dictionary = new Dictionary();
   const tracebacks = new PairTable();
-  const frameNumbers = Uint32Array.from(names, ({ filename, lineno }) =>
-    dictionary.frame(dictionary.filename(filename), lineno));
+  const frameNumbers = Uint32Array.from(
+    names,
+    ({ filename, lineno }) => dictionary.frame(dictionary.filename(filename), lineno),
+  );
   const nodes = image.nodeParent.length;
   const nodeNumbers = new Uint32Array(nodes), depths = new Uint32Array(nodes);
   for (let i = 1; i < nodes; i++) {
@@ -167,7 +169,11 @@ class Attribution {
 
   rows(): AttributionCount[] {
     const rows = [...this.#counts].map(([reason, { blocks, bytes }]) => ({ reason, blocks, bytes }));
-    const lost = counterNames.slice(0, 3).map((reason, i) => ({ reason, blocks: this.#image.counters[i] ?? 0, bytes: 0 }));
+    const lost = counterNames.slice(0, 3).map((reason, i) => ({
+      reason,
+      blocks: this.#image.counters[i] ?? 0,
+      bytes: 0,
+    }));
     return [...rows, ...lost].filter(({ reason, blocks }) => blocks > 0 || reason === reasons.javascript);
   }
 }

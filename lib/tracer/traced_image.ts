@@ -2,7 +2,7 @@
 import type { SnapshotMetadata } from "../model/columns.ts";
 import { type Snapshot, snapshotFromColumns } from "../model/snapshot.ts";
 import { readImage } from "./image.ts";
-import { nameImage, type NamedFrame } from "./naming.ts";
+import { type NamedFrame, nameImage } from "./naming.ts";
 
 /** An image with the names of its frames and what is known of the process. */
 export interface TracedImage {

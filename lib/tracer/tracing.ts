@@ -80,7 +80,9 @@ function open(shimPath?: string): Tracing {
   // Under `tracemalloc run` the shim is tracing already.
   const engine = muted(shim, () => backend.openEngine(shim));
   if (engine.refusal !== undefined) {
-    console.warn(`tracemalloc: native frames only, for ${backend.engine} is not laid out as expected: ${engine.refusal}`);
+    console.warn(
+      `tracemalloc: native frames only, for ${backend.engine} is not laid out as expected: ${engine.refusal}`,
+    );
   }
   return { backend, shim, engine, namer: new Namer(engine.originalPositions) };
 }
@@ -129,7 +131,9 @@ export function isTracing(): boolean {
 
 function needTracing(): Tracing {
   if (!tracing) {
-    throw new NotTracingError("memory is not being traced: call start() first, or run the program with `tracemalloc run`");
+    throw new NotTracingError(
+      "memory is not being traced: call start() first, or run the program with `tracemalloc run`",
+    );
   }
   return tracing;
 }

@@ -18,6 +18,8 @@ const flags = [
   ..."-std=c11 -D_GNU_SOURCE -O2 -g -fPIC -shared -fvisibility=hidden -fno-plt -fno-omit-frame-pointer".split(" "),
   ..."-fno-builtin-malloc -fno-builtin-calloc -fno-builtin-realloc -fno-builtin-free".split(" "),
   ..."-Wall -Wextra -Werror".split(" "),
+  // Runtimes close libraries when they end; ours is called until the very last.
+  "-Wl,-z,nodelete",
 ];
 
 /**

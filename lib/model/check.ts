@@ -4,8 +4,8 @@ export const maxUint32 = 0xffff_ffff;
 /** The most frames that a traceback can be limited to, as in CPython. */
 export const maxFrames = 0xffff;
 
-/** The greatest whole number up to which all whole numbers can be told apart. */
-export const maxSize: number = 2 ** 53;
+/** The greatest size of a block: up to here all whole numbers can be told apart. */
+export const maxSize: number = 2 ** 53 - 1;
 
 /** Throws unless `value` is a string. */
 export function checkString(name: string, value: unknown): asserts value is string {

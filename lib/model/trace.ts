@@ -27,7 +27,7 @@ export class Trace {
    * Makes a trace.
    *
    * @param domain Which kind of memory, a whole number from 0 to 4294967295.
-   * @param size Bytes, a whole number up to 2^53.
+   * @param size Bytes, a whole number below 2^53.
    * @param traceback Where the block was allocated.
    * @throws {TypeError} If an argument is of another type.
    * @throws {RangeError} If a number is out of range.

@@ -59,13 +59,13 @@ export class Traces {
    * @returns Whether an equal trace is among these.
    */
   includes(trace: Trace): boolean {
-    const { traceDomain, traceSize, traceCount, traceTraceback, tracebackTotal } = this.#columns;
+    const { traceDomain, traceSize, traceTraceback, tracebackTotal } = this.#columns;
     const { domain, size, traceback } = trace;
     const total = totalOf(traceback);
     /** Tracebacks known to be others. */
     const others = new Set<number>();
     for (let row = 0; row < traceSize.length; row++) {
-      if (traceSize[row] !== size || traceDomain[row] !== domain || traceCount[row] === 0) continue;
+      if (traceSize[row] !== size || traceDomain[row] !== domain) continue;
       const number = traceTraceback[row]!;
       if (others.has(number)) continue;
       if (tracebackTotal[number] === total && tracebackOf(this.#columns, number).equals(traceback)) return true;

@@ -54,7 +54,7 @@ function answerTo(given: Case): unknown {
         new Statistic(at, size, count),
         new StatisticDiff(at, size, sizeDiff, count, countDiff),
       ]);
-      return Number.isInteger(size) && size <= 2 ** 53 ? [...statistics, String(new Trace(0, size, at))] : statistics;
+      return Number.isInteger(size) && size < 2 ** 53 ? [...statistics, String(new Trace(0, size, at))] : statistics;
     }
     case "match": {
       const inclusive = new Filter(true, given.pattern);

@@ -84,7 +84,7 @@ def numbers(case):
     size, size_diff, count, count_diff = case["values"]
     return texts(
         [Statistic(traceback, size, count), StatisticDiff(traceback, size, size_diff, count, count_diff)]
-    ) + ([str(Trace((0, size, (("a", 1),), None)))] if size <= 2**53 and size == int(size) else [])
+    ) + ([str(Trace((0, size, (("a", 1),), None)))] if size < 2**53 and size == int(size) else [])
 
 
 def match(case):

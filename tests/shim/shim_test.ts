@@ -1,0 +1,44 @@
+import { assert, assertEquals } from "@std/assert";
+import { spawnSync } from "node:child_process";
+import { mkdirSync } from "node:fs";
+import process from "node:process";
+import { test } from "node:test";
+import { fileURLToPath } from "node:url";
+import { ensureShim } from "../../lib/runtime/shim_file.ts";
+
+const folder = fileURLToPath(new URL("../../.build/tests/", import.meta.url));
+const source = fileURLToPath(new URL("shim_test.c", import.meta.url));
+const program = `${folder}shim_test.${process.pid}`;
+
+function runToEnd(command: string, args: readonly string[], env: NodeJS.ProcessEnv = {}): string {
+  const { status, signal, stdout, stderr, error } = spawnSync(command, args, {
+    encoding: "utf8",
+    env: { ...process.env, ...env },
+  });
+  assert(!error, `${command} cannot be started: ${error?.message}`);
+  assertEquals([status, signal], [0, null], `${command} ${args.join(" ")}\n${stdout}${stderr}`);
+  return stdout;
+}
+
+/** Compilers take calls of malloc apart, and warn of what the test does on purpose. */
+const flags = "-std=c11 -D_GNU_SOURCE -O1 -g -fno-builtin -Wall -Wextra -Werror -pthread".split(" ");
+
+function eachTestIsOk(output: string): void {
+  const lines = output.trimEnd().split("\n");
+  assertEquals(lines.filter((line) => !line.startsWith("ok ")), []);
+  assert(lines.length >= 13, `only ${lines.length} tests ran:\n${output}`);
+}
+
+test("the shim, preloaded and hooked in at run time", async (context) => {
+  mkdirSync(folder, { recursive: true });
+  runToEnd(process.env["CC"] || "cc", [...flags, source, "-o", program]);
+  const shim = ensureShim();
+  await context.test("preloaded", () => {
+    eachTestIsOk(runToEnd(program, [], { LD_PRELOAD: shim, TRACEMALLOC_PRELOAD: "1" }));
+  });
+  await context.test("preloaded before another library, which stays in the environment", () => {
+    const others = { LD_PRELOAD: `${shim}:libm.so.6`, EXPECT_LD_PRELOAD: "libm.so.6" };
+    eachTestIsOk(runToEnd(program, [], { ...others, TRACEMALLOC_PRELOAD: "1" }));
+  });
+  await context.test("hooked in", () => eachTestIsOk(runToEnd(program, [shim])));
+});

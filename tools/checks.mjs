@@ -13,7 +13,7 @@ export const checks = [
   { name: "types on Deno", command: ["deno", "check", ...sources] },
   { name: "types on Bun and Node", command: ["node", "node_modules/typescript/bin/tsc", "--project", "tsconfig.json"] },
   { name: "layers", command: ["deno", "run", "--allow-read", "tools/layers.ts"] },
-  { name: "documentation", command: ["deno", "doc", "--lint", "mod.ts"] },
+  { name: "documentation", command: ["deno", "doc", "--lint", "mod.ts", "cli.ts"] },
   { name: "examples", command: ["deno", "test", "--quiet", "--doc", "-A", "mod.ts", "lib"] },
   { name: "publish", command: ["deno", "publish", "--dry-run", "--allow-dirty"] },
 ];

@@ -28,10 +28,12 @@ export interface AggregateOptions {
  * @throws {RangeError} If `keyType` is unknown, or `"traceback"` and `cumulative`.
  *
  * @example The ten lines that hold most
- * ```ts no-eval
- * import { aggregate } from "@x/tracemalloc";
+ * ```ts
+ * import { aggregate, Snapshot } from "@x/tracemalloc";
  *
- * const statistics = await aggregate("app.tracemalloc", { keyType: "lineno" });
+ * // Or the path of a file.
+ * const source = new Snapshot([], 1).toStream();
+ * const statistics = await aggregate(source, { keyType: "lineno" });
  * for (const statistic of statistics.slice(0, 10)) console.log(`${statistic}`);
  * ```
  */

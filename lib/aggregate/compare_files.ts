@@ -17,10 +17,12 @@ import { addBatch, batchesOf, type SnapshotSource } from "./source.ts";
  * @throws {RangeError} If `keyType` is unknown, or `"traceback"` and `cumulative`.
  *
  * @example What grew
- * ```ts no-eval
- * import { compareFiles } from "@x/tracemalloc";
+ * ```ts
+ * import { compareFiles, Snapshot } from "@x/tracemalloc";
  *
- * const differences = await compareFiles("after.tracemalloc", "before.tracemalloc", { keyType: "lineno" });
+ * // Or the paths of files.
+ * const [after, before] = [new Snapshot([], 1).toStream(), new Snapshot([], 1).toStream()] as const;
+ * const differences = await compareFiles(after, before, { keyType: "lineno" });
  * for (const difference of differences.slice(0, 10)) console.log(`${difference}`);
  * ```
  */

@@ -19,10 +19,14 @@ const HELD_ROWS = 2 ** 18;
  * @throws {TracemallocError} If a file cannot be read, or the target cannot be written.
  *
  * @example What a server's workers hold together
- * ```ts no-eval
- * import { mergeFiles } from "@x/tracemalloc";
+ * ```ts
+ * import { mergeFiles, Snapshot } from "@x/tracemalloc";
  *
- * await mergeFiles(["worker1.tracemalloc", "worker2.tracemalloc"], "all.tracemalloc");
+ * // Or the paths of files, here and there.
+ * const workers = [new Snapshot([], 1).toStream(), new Snapshot([], 1).toStream()];
+ * const { readable, writable } = new TransformStream<Uint8Array, Uint8Array>();
+ * const [together] = await Promise.all([Snapshot.fromStream(readable), mergeFiles(workers, writable)]);
+ * console.log(together.traces.length);
  * ```
  */
 export async function mergeFiles(

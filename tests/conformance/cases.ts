@@ -69,7 +69,21 @@ export function* makeCases(seed: number, count: number): Generator<Case> {
 // by UTF-16 unit; the lone surrogates are before both.
 const filenames = [
   ...["", "a.ts", "A.ts", "b.ts", "a.py", "a.pyc", ".pyc", "src/a.ts", "src/lib/b.ts", "[x].ts", "a-b", "!", "~", "\\"],
-  ...["a\nb.ts", "😀.ts", "～.ts", "é.ts", "e\u0301.ts", "'", '"', "'\"", "\ud800", "\udc00", "\ud800a", "\ud83d"],
+  ...[
+    "a\nb.ts",
+    "😀.ts",
+    "～.ts",
+    "é.ts",
+    "e\u0301.ts",
+    "'",
+    '"',
+    "'\"",
+    "\ud800",
+    "\udc00",
+    "\ud800a",
+    "\ud83d",
+    "\ud83d\uff5e",
+  ],
   ...["\u00a0\u00ad\u200b\u2028\u3000\ue000\uffff\u{10ffff}\u{e0001}", "\t\r\x00\x7f\x85", "<unknown>", "file:///a.ts"],
 ];
 const linenos = [0, 1, 1, 2, 3, 10, 65535, 2 ** 31, 2 ** 32 - 1];

@@ -1,6 +1,10 @@
 import fc from "fast-check";
-import { DomainFilter, Filter, Frame, Snapshot, Trace, Traceback } from "../../mod.ts";
-import { snapshotData, snapshotFromColumns } from "../../lib/model/snapshot.ts";
+import { DomainFilter } from "../../lib/model/domain_filter.ts";
+import { Filter } from "../../lib/model/filter.ts";
+import { Frame } from "../../lib/model/frame.ts";
+import { Snapshot, snapshotData, snapshotFromColumns } from "../../lib/model/snapshot.ts";
+import { Trace } from "../../lib/model/trace.ts";
+import { Traceback } from "../../lib/model/traceback.ts";
 
 // Few values of each kind, so that snapshots have groups in common.
 const filename = fc.constantFrom("a.ts", "b.ts", "src/a.ts", "～.ts", "😀.ts", "a.pyc", "");

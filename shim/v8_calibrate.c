@@ -582,7 +582,7 @@ typedef struct code_seen {
     bool baseline;
 } code_seen;
 
-static code_seen seen[12];
+static code_seen seen[64];
 static int seen_count;
 static uintptr_t seen_pcs[128];
 static int seen_pc_count;
@@ -754,8 +754,17 @@ static void find_fast_call(int first) {
     }
 }
 
+static uintptr_t known_pcs[256]; /* see anything_new() */
+static unsigned known_pc_count;
+
 static void compiled_step(int first) {
-    if (tm_v8.stream_header && tm_v8_levels & TM_V8_ANCHORS) find_fast_call(first);
+    uint32_t before = tm_v8_levels;
+    uint32_t tiers;
+    if (tm_v8.stream_header && tm_v8_levels & TM_V8_ANCHORS && !(tm_v8_levels & TM_V8_FAST_CALL)) {
+        find_fast_call(first);
+        if (tm_v8.isolate_fast_fp && !tm_v8_is_interpreter_return(frames[first].pc) && verify(first, &tiers))
+            tm_v8_levels |= TM_V8_FAST_CALL;
+    }
     for (int i = first; i < frame_count; i++) {
         tm_tagged shared = tm_v8_frame_shared(frames[i].fp);
         if (!shared || function_of(shared) < 0) continue;
@@ -763,27 +772,24 @@ static void compiled_step(int first) {
         bool known = false;
         for (int k = 0; k < seen_pc_count && !known; k++) known = seen_pcs[k] == pc;
         if (known || tm_v8_is_interpreter_return(pc)) continue;
-        if (seen_pc_count < (int)(sizeof seen_pcs / sizeof *seen_pcs)) seen_pcs[seen_pc_count++] = pc;
-        else continue;
+        if (seen_pc_count == (int)(sizeof seen_pcs / sizeof *seen_pcs)) seen_pc_count = 0;
+        seen_pcs[seen_pc_count++] = pc;
         look_at_compiled(i);
-        uint32_t tiers;
-        if (i == first && tm_v8.isolate_fast_fp && verify(i, &tiers)) tm_v8_levels |= TM_V8_FAST_CALL;
     }
+    /* What one tier showed may explain code that was seen before. */
+    if (tm_v8_levels != before) seen_pc_count = known_pc_count = 0;
 }
 
 /* Cheap when nothing on the stack is new: this is called thousands of times while code gets hot. */
 static bool anything_new(const uint64_t *fp) {
-    static uintptr_t known[256];
-    static unsigned known_count;
     uintptr_t pc = 0;
     bool fresh = false;
-    if (!seen_pc_count && !seen_count && known_count > 200) known_count = 0;
     for (int i = 0; i < 16 && tm_next_frame(&fp, &pc, tm_self->stack_high); i++) {
         bool found = false;
-        for (unsigned k = 0; k < known_count && !found; k++) found = known[k] == pc;
+        for (unsigned k = 0; k < known_pc_count && !found; k++) found = known_pcs[k] == pc;
         if (found) continue;
-        known[known_count++ % 256] = pc;
-        if (known_count == 512) known_count = 256;
+        if (known_pc_count == sizeof known_pcs / sizeof *known_pcs) known_pc_count = 0;
+        known_pcs[known_pc_count++] = pc;
         fresh = true;
     }
     return fresh;
@@ -807,6 +813,7 @@ int32_t tracemalloc_v8_begin(const tm_v8_spec *spec) {
         report_length = 0;
         report[0] = 0;
         anchor_rounds = anchor_count = seen_count = seen_pc_count = 0;
+        known_pc_count = 0;
     }
     tm_hide_end(self);
     return result;
@@ -839,9 +846,15 @@ int32_t tracemalloc_v8_end(int32_t accept) {
     if (!state.running) return TM_ERROR_STATE;
     state.running = false;
     uint32_t needed = TM_V8_FRAMES | TM_V8_ANCHORS;
+    if (!(tm_v8_levels & TM_V8_FAST_CALL)) tm_v8.isolate_fast_fp = tm_v8.isolate_fast_pc = 0;
     bool usable = accept && !state.failed && (tm_v8_levels & needed) == needed;
 #define SAY(name) say("%s %d\n", #name, tm_v8.name);
     if (usable) {
+        static const char *const LEVELS[] = {"frames", "anchors", "reentry", "baseline", "maglev", "turbofan", "inlining", "fast-call"};
+        say("levels");
+        for (unsigned i = 0; i < sizeof LEVELS / sizeof *LEVELS; i++)
+            if (tm_v8_levels >> i & 1) say(" %s", LEVELS[i]);
+        say("\n");
         TM_V8_LAYOUT(SAY)
     }
 #undef SAY

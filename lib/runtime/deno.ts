@@ -15,12 +15,15 @@ export function denoBackend(): Backend {
     platform: `${build.os}-${build.arch}`,
     openShim,
     openEngine: (shim) =>
-      openV8(shim, (cause) =>
-        new UnsupportedError(
-          "V8 keeps no source positions by itself, and asking it to needs a permission: " +
-            "add --allow-sys, or run the program with `tracemalloc run`",
-          { cause },
-        )),
+      openV8(shim, {
+        fastCalls: true,
+        profilerRefused: (cause) =>
+          new UnsupportedError(
+            "V8 keeps no source positions by itself, and asking it to needs a permission: " +
+              "add --allow-sys, or run the program with `tracemalloc run`",
+            { cause },
+          ),
+      }),
   };
 }
 

@@ -7,23 +7,31 @@ import type { Engine, OriginalPosition, Position, Shim } from "./backend.ts";
 /** Takes this long at the most, in milliseconds, to see all tiers; what was not seen by then is not decoded. */
 const calibrationLimit = 1500;
 
+/** What differs between the runtimes on V8. */
+export interface V8Runtime {
+  /** Does optimised code call native functions directly, past the engine's usual way out? */
+  readonly fastCalls: boolean;
+  /** What to tell a user whose program may not use the profiler. */
+  profilerRefused(cause: unknown): Error;
+}
+
 /**
  * Finds V8's layout and begins to keep source positions.
  *
  * V8 does not keep source positions of functions unless asked to: by flags at its start, which `tracemalloc run` gives,
  * or by its profiler. The profiler is started (at an interval that makes it never sample) only when calibration shows
- * that positions are missing. `profilerRefused` says what to do when that is not allowed.
+ * that positions are missing.
  */
-export function openV8(shim: Shim, profilerRefused: (cause: unknown) => Error): Engine {
+export function openV8(shim: Shim, runtime: V8Runtime): Engine {
   let session: inspector.Session | undefined;
-  let result = calibrate(shim);
+  let result = calibrate(shim, runtime);
   if (result.positionsMissing) {
     try {
       session = startProfiler();
     } catch (cause) {
-      throw profilerRefused(cause);
+      throw runtime.profilerRefused(cause);
     }
-    result = calibrate(shim);
+    result = calibrate(shim, runtime);
   }
   return {
     calibration: result.layout,
@@ -60,7 +68,7 @@ type Probe = (step: number) => number;
 type Outermost = (step: number, zero: number, unused: number) => number;
 
 /** The shim accepts what it could verify; the rest of V8 it leaves undecoded. */
-function calibrate(shim: Shim): Calibration {
+function calibrate(shim: Shim, runtime: V8Runtime): Calibration {
   const scripts = calibrationScripts();
   const begun = shim.v8Begin(scripts.spec);
   if (begun < 0) throw new Error(`the shim did not begin to calibrate (${begun})`);
@@ -73,7 +81,7 @@ function calibrate(shim: Shim): Calibration {
   if (levels() > 0) {
     for (let depth = 0; depth < 4; depth++) nest(depth, () => scripts.first(d)(Step.anchors, 0, 0));
     for (let i = 0; i < 3; i++) scripts.first((step) => throughNative(() => d(step)))(Step.reentry, 0, 0);
-    heatUp(scripts, probe, levels);
+    heatUp(scripts, probe, levels, runtime.fastCalls);
   }
   const accepted = shim.v8End(levels() > 0) >= 0;
   const { layout, failure } = parseReport(shim.v8Report());
@@ -101,19 +109,25 @@ function throughNative(call: () => number): number {
 }
 
 /**
- * Calls the first script until all tiers were seen, or for so long. Baseline code hangs on the function, and closures of
- * one place share what they learn: it takes fresh copies of the script to see it before the optimiser takes over.
+ * Calls copies of the first script until all tiers were seen, or for so long. Closures of one place share what they learn,
+ * so every copy begins in the interpreter again, and goes up through the tiers while the engine compiles beside it; a tier
+ * that it was in too shortly to be seen, another copy may show.
  */
-function heatUp(scripts: Scripts, probe: Probe, levels: () => number): void {
-  const wanted = Level.baseline | Level.maglev | Level.turbofan | Level.inlining;
-  const hot = scripts.first(probe);
+function heatUp(scripts: Scripts, probe: Probe, levels: () => number, fastCalls: boolean): void {
+  const wanted = Level.baseline | Level.maglev | Level.turbofan | Level.inlining | (fastCalls ? Level.fastCall : 0);
+  const seen = () => (levels() & wanted) === wanted;
   const end = performance.now() + calibrationLimit;
-  for (let copies = 0; (levels() & wanted) !== wanted && performance.now() < end;) {
-    if (!(levels() & Level.baseline) && copies < 100) {
-      const copy = scripts.copy(++copies)(probe);
-      for (let i = 0; i < 480 && !(i % 60 === 0 && levels() & Level.baseline); i++) copy(Step.tiers, 0, 0);
+  for (let number = 1; !seen() && performance.now() < end; number++) {
+    const copy = scripts.copy(number);
+    // Baseline code hangs on the function: the first closure makes it, a new one runs it.
+    for (let closure = 0; closure < 8 && !(levels() & Level.baseline); closure++) {
+      const fresh = copy(probe);
+      for (let i = 0; i < 60; i++) fresh(Step.tiers, 0, 0);
     }
-    for (let i = 0; i < 500; i++) hot(Step.tiers, 0, 0);
+    const hot = copy(probe);
+    for (let round = 0; round < 100 && !seen() && performance.now() < end; round++) {
+      for (let i = 0; i < 500; i++) hot(Step.tiers, 0, 0);
+    }
   }
 }
 

@@ -14,6 +14,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { argv, env, execPath, exit, stdout } from "node:process";
 import { parseArgs } from "node:util";
+import { checks, runners, tests } from "./checks.mjs";
 import { countTests } from "./junit.mjs";
 import { root, runtimes } from "./runtimes.mjs";
 import { setup } from "./setup.mjs";
@@ -22,6 +23,10 @@ import { setup } from "./setup.mjs";
 const timeLimit = 20 * 60_000;
 
 const { values: options } = readOptions();
+for (const runtime of options.on) {
+  if (!(runtime in runners)) usage(`unknown runtime ${runtime}: expected ${Object.keys(runners).join(", ")}`);
+}
+if (!/^[1-9]\d*$/.test(options.jobs)) usage(`--jobs must be a whole number from 1 on, not ${options.jobs}`);
 const totals = { passed: 0, failed: 0, skipped: 0 };
 
 try {
@@ -32,10 +37,6 @@ try {
   finish();
 }
 
-const { checks, tests, runners } = await import("./checks.mjs");
-for (const runtime of options.on) {
-  if (!(runtime in runners)) usage(`unknown runtime ${runtime}: expected ${Object.keys(runners).join(", ")}`);
-}
 for (const check of checks) {
   if (wanted(check.name)) await runCheck(check);
 }

@@ -7,7 +7,7 @@ export interface TraceRows {
 }
 
 /** The most buckets that rows are dealt out to at once: their ends stay in the second cache. */
-const MAX_BUCKETS = 2 ** 17;
+const MAX_BUCKETS = 2 ** 18;
 /** Rows that are remembered to merge later ones with them: 768 KiB. */
 const RECENT = 2 ** 15;
 /** Rows of which half must have been merged by then for going on to pay. */
@@ -171,8 +171,11 @@ class Folder {
         this.#length = from;
         this.#foldMany(sizes.subarray(start, end), counts.subarray(start, end));
       }
-      this.#out.domain.fill(ofDomain, from, this.#length);
-      this.#out.traceback.fill(ofTraceback, from, this.#length);
+      const { domain: outDomain, traceback: outTraceback } = this.#out;
+      for (let i = from; i < this.#length; i++) {
+        outDomain[i] = ofDomain;
+        outTraceback[i] = ofTraceback;
+      }
       start = end;
     }
     return slice(this.#out, this.#length);

@@ -15,6 +15,9 @@ export interface V8Runtime {
   profilerRefused(cause: unknown): Error;
 }
 
+/** What was found the first time: the layout does not change while the process lives. */
+let found: { readonly calibration: Calibration; readonly needsProfiler: boolean } | undefined;
+
 /**
  * Finds V8's layout and begins to keep source positions.
  *
@@ -23,19 +26,18 @@ export interface V8Runtime {
  * that positions are missing.
  */
 export function openV8(shim: Shim, runtime: V8Runtime): Engine {
-  let session: inspector.Session | undefined;
-  let result = calibrate(shim, runtime);
-  if (result.positionsMissing) {
-    try {
-      session = startProfiler();
-    } catch (cause) {
-      throw runtime.profilerRefused(cause);
+  let session = found?.needsProfiler ? startProfiler(runtime) : undefined;
+  if (!found) {
+    let calibration = calibrate(shim, runtime);
+    if (calibration.positionsMissing) {
+      session = startProfiler(runtime);
+      calibration = calibrate(shim, runtime);
     }
-    result = calibrate(shim, runtime);
+    found = { calibration, needsProfiler: session !== undefined };
   }
   return {
-    calibration: result.layout,
-    refusal: result.refusal,
+    calibration: found.calibration.layout,
+    refusal: found.calibration.refusal,
     originalPositions,
     close() {
       session?.post("Profiler.stop");
@@ -46,9 +48,13 @@ export function openV8(shim: Shim, runtime: V8Runtime): Engine {
   };
 }
 
-function startProfiler(): inspector.Session {
+function startProfiler(runtime: V8Runtime): inspector.Session {
   const session = new inspector.Session();
-  session.connect();
+  try {
+    session.connect();
+  } catch (cause) {
+    throw runtime.profilerRefused(cause);
+  }
   session.post("Profiler.enable");
   session.post("Profiler.setSamplingInterval", { interval: 1e8 }); // microseconds
   session.post("Profiler.start");

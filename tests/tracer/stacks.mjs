@@ -134,14 +134,14 @@ function loop(value) {
   return value;
 }
 
-for (let round = 0; round < 20_000; round++) {
+for (let round = 0; round < 10_000; round++) {
   outer(round);
   const shape = round % 2 ? new Shape(round) : new Derived(round);
   sum += shape.area;
   shape.area = round;
   for (const step of shape.steps()) sum += step;
   throwing(round);
-  if (round % 50 === 0) {
+  if (round % 25 === 0) {
     await shape.later();
     deep(30);
     JSON.parse('{"a":[1,2]}', (_, value) => (leaf(round), value));
@@ -152,7 +152,7 @@ for (let round = 0; round < 20_000; round++) {
     Promise.resolve(round).then(leaf);
     (0, eval)(`leaf => leaf(${round})`)(leaf);
   }
-  if (round % 1000 === 0) {
+  if (round % 500 === 0) {
     const made = new Function("leaf", `return function made${round}(q) {\n return leaf(q) + 1 }`)(leaf);
     for (let i = 0; i < 3000; i++) sum += made(i);
     loop(round);

@@ -24,7 +24,7 @@ function compareStacks(...flags: readonly string[]): Result {
 
 function assertExact({ checks, frames, wrong, unknown, examples }: Result): void {
   assertEquals(wrong, 0, examples.join("\n"));
-  assert(checks > 10_000 && frames > 40_000, `only ${checks} checks of ${frames} frames`);
+  assert(checks > 5_000 && frames > 25_000, `only ${checks} checks of ${frames} frames`);
   assert(unknown <= frames * 0.005, `${unknown} of ${frames} frames are unknown`);
 }
 

@@ -1,0 +1,166 @@
+import { assert, assertEquals, assertMatch, assertThrows } from "@std/assert";
+import { test } from "node:test";
+import {
+  clearTraces,
+  Filter,
+  getTracebackLimit,
+  getTracedMemory,
+  getTracemallocMemory,
+  isTracing,
+  NotTracingError,
+  resetPeak,
+  start,
+  stop,
+  takeSnapshot,
+  UnsupportedError,
+} from "@x/tracemalloc";
+
+const onDeno = "Deno" in globalThis;
+const here = new URL(import.meta.url).pathname;
+
+/** Traces of blocks of one size. */
+function tracesOf(size: number) {
+  return [...takeSnapshot().traces].filter((trace) => trace.size === size);
+}
+
+/** The line that calls this. */
+function thisLine(): number {
+  return Number(/:(\d+):\d+\)?$/.exec(new Error().stack!.split("\n")[2]!)![1]);
+}
+
+test("when not tracing, there is nothing, and it is said so", () => {
+  assertEquals(isTracing(), false);
+  assertEquals(getTracedMemory(), [0, 0]);
+  assertEquals(getTracemallocMemory(), 0);
+  stop();
+  clearTraces();
+  resetPeak();
+  assertThrows(() => takeSnapshot(), NotTracingError, "call start() first");
+  assertThrows(() => getTracebackLimit(), NotTracingError);
+});
+
+test("arguments that are wrong change nothing", () => {
+  for (const nframe of [0, -1, 65536, 1.5, NaN, Infinity]) {
+    assertThrows(() => start(nframe), RangeError, "a whole number from 1 to 65535");
+  }
+  assertThrows(() => start("2" as unknown as number), TypeError, "nframe must be a number");
+  assertThrows(() => start(1, { domain: ["native"] } as object), TypeError, 'unknown option "domain"');
+  assertThrows(() => start(1, { domains: ["natif"] } as object), TypeError, 'unknown domain "natif"');
+  assertThrows(() => start(1, null as unknown as object), TypeError, "options must be an object");
+  assertEquals(isTracing(), false);
+});
+
+test("where tracing is not supported yet, start() says what to do", { skip: onDeno }, () => {
+  assertThrows(() => start(), UnsupportedError, "run the program with Deno");
+  assertEquals(isTracing(), false);
+});
+
+test("a block is charged to its line, with exactly its size", { skip: !onDeno }, () => {
+  start();
+  try {
+    assertEquals([isTracing(), getTracebackLimit()], [true, 1]);
+    const kept = [new Uint8Array(1_999_907), thisLine()] as const;
+    const [trace, ...others] = tracesOf(1_999_907);
+    assertEquals(others, []);
+    assertEquals(String(trace?.traceback), `${here}:${kept[1]}`);
+    assertEquals([trace?.domain, trace?.traceback.length, trace?.traceback.totalNframe], [0, 1, null]);
+    assert(getTracemallocMemory() > 0);
+  } finally {
+    stop();
+  }
+  assertEquals(isTracing(), false);
+  assertEquals(getTracedMemory(), [0, 0]);
+});
+
+test("more frames, the oldest first; the limit stays while tracing", { skip: !onDeno }, () => {
+  start(3);
+  try {
+    start(7);
+    assertEquals(getTracebackLimit(), 3);
+    const lines: number[] = [];
+    const inner = () => (lines[2] = thisLine(), new Uint8Array(1_999_909));
+    const middle = () => [(lines[1] = thisLine(), inner())];
+    const kept = [(lines[0] = thisLine(), middle())];
+    const [trace] = tracesOf(1_999_909);
+    assertEquals([...trace!.traceback].map(String), lines.map((line) => `${here}:${line}`));
+    assertEquals(kept.length, 1);
+  } finally {
+    stop();
+  }
+});
+
+test("current and peak follow the blocks; clearing forgets them", { skip: !onDeno }, () => {
+  start();
+  try {
+    const [before] = getTracedMemory();
+    const kept = new ArrayBuffer(9_999_001);
+    const [current, peak] = getTracedMemory();
+    // What the engine itself allocates meanwhile is far less than a megabyte.
+    assert(current - before >= 9_999_001 && current - before < 11_000_000, `${before} → ${current}`);
+    assert(peak >= current);
+    // Transferring to nowhere frees the memory at once, without a collection.
+    structuredClone(kept, { transfer: [kept] }).transfer(0);
+    const [after, same] = getTracedMemory();
+    assert(after < current - 9_000_000, `${current} → ${after}`);
+    assert(same >= peak);
+    resetPeak();
+    const [now, reset] = getTracedMemory();
+    assert(reset < peak && reset >= now, `peak ${reset}, was ${peak}`);
+    const again = new ArrayBuffer(999_003);
+    clearTraces();
+    assertEquals(tracesOf(999_003), []);
+    assert(getTracedMemory()[0] < 999_003);
+    assertEquals(isTracing(), true);
+    assertEquals(again.byteLength, 999_003);
+  } finally {
+    stop();
+  }
+});
+
+test("stopping forgets; starting again knows only what comes after", { skip: !onDeno }, () => {
+  start();
+  const first = new Uint8Array(1_999_911);
+  stop();
+  const second = new Uint8Array(1_999_913);
+  start();
+  try {
+    const third = new Uint8Array(1_999_917);
+    assertEquals([first, second, third].map(({ length }) => tracesOf(length).length), [0, 0, 1]);
+  } finally {
+    stop();
+  }
+});
+
+test("the tracer's own work is not in the next snapshot", { skip: !onDeno }, () => {
+  start(8);
+  try {
+    takeSnapshot();
+    const own = takeSnapshot().filterTraces([new Filter(true, "*/lib/tracer/*", { allFrames: true })]);
+    const bytes = own.statistics("filename").reduce((sum, { size }) => sum + size, 0);
+    // The call into the shim and its way there are the program's.
+    assert(
+      bytes < 10_000,
+      own.statistics("traceback").slice(0, 3).flatMap(({ traceback }) => traceback.format()).join("\n"),
+    );
+  } finally {
+    stop();
+  }
+});
+
+test("snapshots say how the blocks were attributed, and how the engine was found", { skip: !onDeno }, async () => {
+  const { snapshotData } = await import("../../lib/model/snapshot.ts");
+  start();
+  try {
+    const kept = new Uint8Array(1_999_919);
+    const snapshot = takeSnapshot(), { metadata } = snapshotData(snapshot);
+    assertEquals([metadata.runtime, metadata.platform], ["deno", "linux-x86_64"]);
+    assertMatch(metadata.engine ?? "", /^V8 \d+\./);
+    const rows = metadata.attribution ?? [];
+    const blocks = rows.filter(({ bytes }) => bytes > 0).reduce((sum, row) => sum + row.blocks, 0);
+    assertEquals(blocks, snapshot.traces.length);
+    assert((rows.find(({ reason }) => reason === "JavaScript line")?.bytes ?? 0) >= kept.length);
+    assertMatch(metadata.calibration?.get("levels") ?? "", /^frames anchors reentry baseline maglev turbofan inlining/);
+  } finally {
+    stop();
+  }
+});

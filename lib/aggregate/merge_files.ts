@@ -34,15 +34,7 @@ export async function mergeFiles(
   target: string | WritableStream<Uint8Array>,
 ): Promise<void> {
   if (typeof target === "string") {
-    const { openReplacement } = await import("../format/file.ts");
-    const replacement = openReplacement(target);
-    try {
-      await merge(sources, replacement, () => Promise.resolve());
-      replacement.commit();
-    } catch (error) {
-      replacement.abort();
-      throw error;
-    }
+    await mergeWatched(sources, target, () => {});
     return;
   }
   const writer = target.getWriter();
@@ -60,15 +52,43 @@ export async function mergeFiles(
   }
 }
 
-/** @param drain Called between batches, to wait until what was written has gone on. */
-async function merge(sources: Iterable<SnapshotSource>, sink: ByteSink, drain: () => Promise<void>): Promise<void> {
+/**
+ * Merges into a file, see {@link mergeFiles}.
+ *
+ * @param watch Called now and then with the number of bytes that were read.
+ */
+export async function mergeWatched(
+  sources: Iterable<SnapshotSource>,
+  target: string,
+  watch: (bytes: number) => void,
+): Promise<void> {
+  const { openReplacement } = await import("../format/file.ts");
+  const replacement = openReplacement(target);
+  try {
+    await merge(sources, replacement, (bytes) => Promise.resolve(watch(bytes)));
+    replacement.commit();
+  } catch (error) {
+    replacement.abort();
+    throw error;
+  }
+}
+
+/** @param between Called and waited for between batches, with the number of bytes that were read. */
+async function merge(
+  sources: Iterable<SnapshotSource>,
+  sink: ByteSink,
+  between: (bytes: number) => Promise<void>,
+): Promise<void> {
   const merger = new Merger(sink);
+  let before = 0;
   for (const source of sources) {
+    const reader = new SnapshotReader();
     merger.begin();
-    for await (const batch of batchesOf(source, new SnapshotReader())) {
+    for await (const batch of batchesOf(source, reader)) {
       merger.add(batch);
-      await drain();
+      await between(before + reader.offset);
     }
+    before += reader.offset;
   }
   merger.finish();
 }

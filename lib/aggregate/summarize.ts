@@ -16,18 +16,25 @@ export interface SnapshotSummary {
   readonly damage: Damage | null;
 }
 
+/** How to read, and who wants to know how far that is. */
+export interface SummarizeOptions extends ReadOptions {
+  /** Called now and then with the number of bytes that were read. */
+  readonly watch?: (bytes: number) => void;
+}
+
 /**
  * Reads a snapshot through and says what it is.
  *
  * @throws {SnapshotFormatError} If the file is bad, cut, foreign or newer.
  * @throws {TracemallocError} If the file cannot be read.
  */
-export async function summarize(source: SnapshotSource, options: ReadOptions = {}): Promise<SnapshotSummary> {
+export async function summarize(source: SnapshotSource, options: SummarizeOptions = {}): Promise<SnapshotSummary> {
   const reader = new SnapshotReader(options);
   const domains = new Map<number, { blocks: number; bytes: number }>();
   let tracebackLimit: number | null = null;
   let metadata: SnapshotMetadata = {};
   for await (const batch of batchesOf(source, reader)) {
+    options.watch?.(reader.offset);
     if (batch.kind === "metadata") ({ tracebackLimit, metadata } = batch);
     if (batch.kind !== "traces") continue;
     for (let i = 0; i < batch.size.length; i++) {

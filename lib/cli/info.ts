@@ -3,6 +3,7 @@ import { formatInteger, formatSize } from "../model/format_number.ts";
 import type { Arguments } from "./arguments.ts";
 import type { Command } from "./command.ts";
 import { print } from "./output.ts";
+import { progressOf } from "./progress.ts";
 import { operand, partialOption, warnOfDamage } from "./read.ts";
 import { domainName } from "./statistics_options.ts";
 
@@ -15,7 +16,9 @@ export const info: Command = {
   options: [{ name: "--json", help: "print JSON" }, partialOption],
   async run(args: Arguments): Promise<number> {
     const path = operand(args, 0);
-    const summary = await summarize(path, { partial: args.has(partialOption.name) });
+    const progress = progressOf([path]);
+    const options = { partial: args.has(partialOption.name), watch: (bytes: number) => progress.advance(bytes) };
+    const summary = await summarize(path, options).finally(() => progress.end());
     if (summary.damage !== null) warnOfDamage(path, summary.damage);
     print(args.has("--json") ? infoJson(summary) : infoText(summary));
     return 0;

@@ -1,6 +1,7 @@
-import { mergeFiles } from "../aggregate/merge_files.ts";
+import { mergeWatched } from "../aggregate/merge_files.ts";
 import type { Arguments } from "./arguments.ts";
 import type { Command } from "./command.ts";
+import { progressOf } from "./progress.ts";
 import { operand } from "./read.ts";
 
 /** `merge OUT FILE…`: many snapshots into one. */
@@ -13,7 +14,12 @@ export const merge: Command = {
   notes: "OUT is replaced only when all files were read without an error; it can be one of them.",
   async run(args: Arguments): Promise<number> {
     const [target, ...sources] = args.operands.map((_, i) => operand(args, i));
-    await mergeFiles(sources, target!);
+    const progress = progressOf(sources);
+    try {
+      await mergeWatched(sources, target!, (bytes) => progress.advance(bytes));
+    } finally {
+      progress.end();
+    }
     return 0;
   },
 };

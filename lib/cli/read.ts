@@ -3,6 +3,7 @@ import { SnapshotReader } from "../format/reader.ts";
 import type { Grouping } from "../model/group.ts";
 import { type Arguments, type OptionSpec, UsageError } from "./arguments.ts";
 import { printError } from "./output.ts";
+import { progressOf } from "./progress.ts";
 
 /** An option of the commands that read snapshots. */
 export const partialOption: OptionSpec = {
@@ -13,8 +14,14 @@ export const partialOption: OptionSpec = {
 /** Reads a file once, into several groupings. */
 export async function readInto(path: string, groupings: readonly Grouping[], partial: boolean): Promise<void> {
   const reader = new SnapshotReader({ partial });
-  for await (const batch of batchesOf(path, reader)) {
-    for (const grouping of groupings) addBatch(grouping, batch);
+  const progress = progressOf([path]);
+  try {
+    for await (const batch of batchesOf(path, reader)) {
+      for (const grouping of groupings) addBatch(grouping, batch);
+      progress.advance(reader.offset);
+    }
+  } finally {
+    progress.end();
   }
   if (reader.damage !== null) warnOfDamage(path, reader.damage);
 }

@@ -33,7 +33,6 @@ export class ContainerParser {
   #end = 0;
   /** Whether `#bytes` is ours to write to. */
   #own = false;
-  /** Where `#start` is in the file. */
   #offset = 0;
   #state: "magic" | "records" | "trailer" | "done" = "magic";
   #footerOffset = 0;
@@ -44,6 +43,11 @@ export class ContainerParser {
   /** @param partial Whether to stop quietly at the first cut or damaged record. */
   constructor(partial: boolean) {
     this.#partial = partial;
+  }
+
+  /** How much of the file was used; where `#start` is in it. */
+  get offset(): number {
+    return this.#offset;
   }
 
   /** Adds bytes; they must stay as they are until {@link next} has returned `null`. */

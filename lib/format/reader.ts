@@ -63,6 +63,11 @@ export class SnapshotReader {
     return this.#decoder.totals;
   }
 
+  /** How many bytes of the file were used so far. */
+  get offset(): number {
+    return this.#container.offset;
+  }
+
   /** The most frames that a traceback has of what was read so far. */
   get deepest(): number {
     return this.#decoder.deepest;

@@ -108,6 +108,11 @@ const tm_image *tracemalloc_snapshot(void) {
     return image;
 }
 
+uint64_t tracemalloc_copy(const tm_image *image, void *out, uint64_t most) {
+    memcpy(out, image, image->bytes < most ? image->bytes : most);
+    return image->bytes;
+}
+
 void tracemalloc_release(const tm_image *image) { tm_image_release(image); }
 
 static bool write_all(int file, const char *bytes, uint64_t count) {

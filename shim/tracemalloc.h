@@ -113,6 +113,8 @@ TM_EXPORT void tracemalloc_reset_peak(void);
 TM_EXPORT void tracemalloc_mute(int32_t on);
 /* A new image, or NULL; to be given back to tracemalloc_release(). */
 TM_EXPORT const tm_image *tracemalloc_snapshot(void);
+/* Copies the image, or as much as fits; returns its length. Runtimes may not let a program read at an address itself. */
+TM_EXPORT uint64_t tracemalloc_copy(const tm_image *image, void *out, uint64_t most);
 TM_EXPORT void tracemalloc_release(const tm_image *image);
 
 /*

@@ -149,7 +149,10 @@ function runProgram(plan: Plan, transfer: string): Promise<Ended> {
       TRACEMALLOC_PRELOAD: String(plan.nframe),
     },
   });
-  const passOn = (signal: NodeJS.Signals) => child.kill(signal);
+  // Not child.kill(): Deno then takes the child to have ended by that signal, whatever it did.
+  const passOn = (signal: NodeJS.Signals) => {
+    if (child.pid !== undefined) process.kill(child.pid, signal);
+  };
   const ignore = () => {};
   for (const signal of passedOn) process.on(signal, passOn);
   for (const signal of fromTerminal) process.on(signal, ignore);

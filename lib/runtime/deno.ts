@@ -37,6 +37,7 @@ const symbols = {
   tracemalloc_reset_peak: { parameters: [], result: "void" },
   tracemalloc_mute: { parameters: ["i32"], result: "void" },
   tracemalloc_snapshot: { parameters: [], result: "pointer" },
+  tracemalloc_copy: { parameters: ["pointer", "buffer", "u64"], result: "u64" },
   tracemalloc_release: { parameters: ["pointer"], result: "void" },
   tracemalloc_save: { parameters: ["buffer", "buffer", "u64", "buffer", "u64"], result: "i32" },
   tracemalloc_v8_begin: { parameters: ["buffer"], result: "i32" },
@@ -103,8 +104,9 @@ function makeShim(native: Deno.DynamicLibrary<typeof symbols>["symbols"]): Shim 
     snapshot() {
       const image = native.tracemalloc_snapshot();
       if (image === null) return undefined;
-      const view = new Deno.UnsafePointerView(image);
-      const bytes = new Uint8Array(view.getArrayBuffer(Number(view.getBigUint64(0)))).slice();
+      // Not by an UnsafePointerView, which would need --allow-ffi for more than the shim.
+      const bytes = new Uint8Array(Number(native.tracemalloc_copy(image, new Uint8Array(0), 0n)));
+      native.tracemalloc_copy(image, bytes, BigInt(bytes.length));
       native.tracemalloc_release(image);
       return bytes;
     },

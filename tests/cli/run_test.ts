@@ -99,7 +99,8 @@ console.log("ready");`,
   let output = "";
   child.stdout.on("data", (data) => {
     output += data;
-    if (output === "ready\n") child.kill("SIGTERM");
+    // Not child.kill(): Deno then takes the child to have ended by that signal.
+    if (output === "ready\n") process.kill(child.pid!, "SIGTERM");
   });
   child.stderr.resume();
   const code = await new Promise((resolve) => child.on("exit", resolve));

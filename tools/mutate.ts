@@ -22,6 +22,7 @@ const tests = {
   "source_lines.ts": ["tests/host/host_test.ts", "tests/conformance/conformance_test.ts"],
   others: [
     "tests/model/values_test.ts",
+    "tests/model/fnmatch_test.ts",
     "tests/model/snapshot_test.ts",
     "tests/conformance/conformance_test.ts",
     "tests/laws/laws_test.ts",

@@ -66,7 +66,7 @@ function brackets(content: readonly string[]): One {
   const pairs: [number, number][] = [];
   for (let i = 0; i < set.length; i++) {
     const low = codePoint(set[i]!);
-    const isRange = set[i + 1] === hyphen && i + 2 < set.length;
+    const isRange = set[i + 1] === hyphen;
     pairs.push([low, isRange ? codePoint(set[i + 2]!) : low]);
     if (isRange) i += 2;
   }

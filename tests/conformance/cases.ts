@@ -209,12 +209,18 @@ function pattern(random: Random): string {
     "z",
     "/",
   ];
-  return random.list(
-    0,
-    9,
-    () => random.once(8) ? random.pick(["\n", "😀", "～", "\ud800", ".pyc", "["]) : random.pick(pieces),
-  )
-    .join("");
+  return random.list(0, 9, () => {
+    if (random.once(8)) return random.pick(["\n", "😀", "～", "\ud800", ".pyc", "["]);
+    return random.once(4) ? brackets(random) : random.pick(pieces);
+  }).join("");
+}
+
+/** A set of characters, often with ranges: forward, backward, of one, beside each other, with odd ends. */
+function brackets(random: Random): string {
+  const character = () =>
+    random.pick(["a", "b", "c", "z", "!", "^", "[", "\\", "&", "~", "|", "-", "😀", "～", "\ud800"]);
+  const part = () => random.once(2) ? `${character()}-${character()}` : character();
+  return `[${random.pick(["", "", "!", "]", "-"])}${random.list(1, 3, part).join(random.pick(["", "", "-"]))}]`;
 }
 
 function matchCase(random: Random): Case {

@@ -1,0 +1,179 @@
+/** Real programs, traced: every marked line owns what its mark says, and they print and end as they do untraced. */
+import { test } from "node:test";
+import { assert, assertEquals } from "@std/assert";
+import { Tier } from "../../lib/tracer/abi.ts";
+import { Snapshot } from "../../mod.ts";
+import { type Mark, readMarks } from "./marks.ts";
+import {
+  deno,
+  type Ended,
+  findPrograms,
+  inFolder,
+  marksOf,
+  modes,
+  root,
+  run,
+  textOf,
+  trace,
+  type Traced,
+} from "./programs.ts";
+
+const programs = findPrograms();
+
+test("marks can be read, and others are refused", () => {
+  assertEquals(readMarks("a.ts", "\nf(); // mark 5001 x2 interpreter inlined\n{g() /* mark 5003 */}</b>"), [
+    { file: "a.ts", line: 2, kind: "mark", size: 5001, blocks: 2, tiers: ["interpreter", "inlined"] },
+    { file: "a.ts", line: 3, kind: "mark", size: 5003, blocks: 1, tiers: [] },
+  ]);
+  for (const comment of ["mark", "mark x2", "mark 5001 2", "mark 5001 x2 hot", "owns much"]) {
+    let error: unknown;
+    try {
+      readMarks("a.ts", `// ${comment} `.trimEnd() + (comment === "mark" ? " " : ""));
+    } catch (caught) {
+      error = caught;
+    }
+    assert(error instanceof SyntaxError, comment);
+  }
+});
+
+test("sizes of marks are odd, unique, and none that anything else has", () => {
+  const seen = new Map<number, Mark>();
+  const marks = [...new Map(programs.flatMap(marksOf).map((mark) => [`${mark.file}:${mark.line}`, mark])).values()];
+  for (const mark of marks.filter(({ kind }) => kind === "mark")) {
+    const { file, line, size } = mark;
+    assert(size % 2 === 1 && size > 5000, `${file}:${line}: ${size}`);
+    assert(!seen.has(size), `${file}:${line}: ${size} is that of ${seen.get(size)?.file}:${seen.get(size)?.line}`);
+    seen.set(size, mark);
+  }
+  assert(marks.length >= 200, `${marks.length} marks`);
+});
+
+for (const program of programs) {
+  for (const mode of modes) {
+    test(`${program.name}, ${mode}: every mark, and every line there is`, () => {
+      const traced = trace(program, mode);
+      assertEquals([traced.ended.code, traced.ended.signal], [0, null], traced.ended.stderr);
+      assertEquals(problemsOf(marksOf(program), traced), []);
+    });
+  }
+}
+
+/** What is wrong in a traced program, a line each. */
+function problemsOf(marks: readonly Mark[], traced: Traced): string[] {
+  const problems = new Set<string>();
+  const { owned, sizes } = check(traced, (problem) => problems.add(problem));
+  for (const { file, line, kind, size, blocks, tiers } of marks) {
+    const place = `${file}:${line}`;
+    if (kind === "owns") {
+      const found = owned.get(place) ?? 0;
+      if (found < size) problems.add(`${place}: expected ${size} bytes or more, found ${found}`);
+      continue;
+    }
+    const owners = [...sizes.get(size) ?? []].map(([owner, count]) => `${count} at ${owner}`).join(", ");
+    if (owners !== `${blocks} at ${place}`) {
+      problems.add(`expected blocks of ${size} bytes: ${blocks} at ${place}; found: ${owners || "none"}`);
+    }
+    const seen = traced.tiers?.get(place) ?? 0;
+    const missing = tiers.filter((tier) => traced.tiers && !(seen & Tier[tier]));
+    if (missing.length > 0) problems.add(`${place}: not seen in ${missing.join(", ")}`);
+  }
+  return [...problems];
+}
+
+/** Goes through all traces: how much each line owns, who owns blocks of a size, and whether the lines can be. */
+function check({ snapshot }: Traced, report: (problem: string) => void) {
+  const owned = new Map<string, number>();
+  const sizes = new Map<number, Map<string, number>>();
+  const checked = new Set<string>();
+  for (const { size, traceback } of snapshot.traces) {
+    for (const frame of traceback) {
+      const place = String(frame);
+      if (checked.has(place)) continue;
+      checked.add(place);
+      const problem = problemOfFrame(frame.filename, frame.lineno);
+      if (problem !== undefined) report(`${place}: ${problem}`);
+    }
+    const owner = String(traceback.at(-1));
+    owned.set(owner, (owned.get(owner) ?? 0) + size);
+    const owners = sizes.get(size) ?? new Map<string, number>();
+    sizes.set(size, owners.set(owner, (owners.get(owner) ?? 0) + 1));
+  }
+  return { owned, sizes };
+}
+
+/** Frames are of code in files, of the runtime's own code, which may have no lines, or of native code, which has none. */
+function problemOfFrame(filename: string, lineno: number): string | undefined {
+  if (/^(?:ext|node):/.test(filename)) return undefined;
+  if (!filename.startsWith("/")) {
+    if (filename === "<unknown>") return "a frame that is not known";
+    return lineno === 0 ? undefined : "a line in what has none";
+  }
+  const line = textOf(filename).split("\n")[lineno - 1];
+  if (line === undefined) return "no such line in the text";
+  // A module as a whole begins on line 1, whatever stands there: memory is allocated for it before its first statement.
+  return lineno > 1 && noCode.test(line) ? `no code on the line ${JSON.stringify(line)}` : undefined;
+}
+
+/** Blank lines and comments. */
+const noCode = /^\s*(?:\/\/.*|\*(?:\s.*)?|\*\/|\/\*(?:(?!\*\/).)*(?:\*\/\s*)?)?$/;
+
+/** What the command line writes behind what the program writes to standard error. */
+const report = /Top 10 lines\n(?:#[^]*)?Total allocated size: [^\n]*\nThe snapshot is in [^\n]*\n$/;
+
+function withoutReport(ended: Ended): Ended {
+  const at = ended.stderr.lastIndexOf("Top 10 lines\n");
+  const stderr = at < 0 ? "" : ended.stderr.slice(at);
+  assert(report.test(stderr), `expected a report at the end of standard error:\n${ended.stderr}`);
+  return { ...ended, stderr: ended.stderr.slice(0, at) };
+}
+
+for (const program of programs) {
+  test(`${program.name} prints and ends as it does untraced`, () => {
+    const untraced = deno([program.script]);
+    assert(untraced.stdout.length > 0);
+    for (const mode of ["run -n 1", "run -n 25"] as const) {
+      assertEquals(withoutReport(trace(program, mode).ended), untraced, mode);
+    }
+    for (const mode of ["start(1)", "start(25)"] as const) assertEquals(trace(program, mode).ended, untraced, mode);
+  });
+}
+
+const ends = `${root}tests/programs/ends.ts`;
+const given = { input: "from standard input\n".repeat(5000), env: { GIVEN: "in the environment" } };
+const passedOn = ["two words", "", "-x", "--flag=é", "--"];
+
+for (
+  const [way, code] of [
+    ["return", 0],
+    ["Deno.exit", 7],
+    ["process.exit", 8],
+    ["process.exit in a timer", 9],
+    ["exit code", 10],
+    ["exception", 1],
+    ["exception in a timer", 1],
+    ["exception handled", 0],
+    ["rejection", 1],
+    ["rejection handled", 0],
+  ] as const
+) {
+  test(`a program that ends by ${way} prints and ends as it does untraced, and leaves its snapshot`, () => {
+    const untraced = deno([ends, way, ...passedOn], given);
+    assertEquals([untraced.code, untraced.signal], [code, null], untraced.stderr);
+    const { ended, snapshot } = inFolder((folder) => {
+      const path = `${folder}/snapshot`;
+      return { ended: run(["-o", path, ends, way, ...passedOn], given), snapshot: Snapshot.load(path) };
+    });
+    assertEquals(withoutReport(ended), untraced);
+    assertEquals(problemsOf(readMarks(ends, textOf(ends)), { ended, snapshot, tiers: undefined }), []);
+  });
+}
+
+test("a program that a signal ends is seen to end by it, and has no snapshot", () => {
+  const untraced = deno([ends, "signal", ...passedOn], given);
+  assertEquals([untraced.code, untraced.signal], [null, "SIGTERM"]);
+  inFolder((folder) => {
+    const ended = run(["-o", `${folder}/snapshot`, ends, "signal", ...passedOn], given);
+    const message = "tracemalloc run: there is no snapshot: the program ended by SIGTERM\n";
+    assertEquals(ended, { ...untraced, stderr: untraced.stderr + message });
+  });
+});

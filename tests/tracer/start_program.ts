@@ -1,0 +1,17 @@
+/**
+ * Runs a program under a plain `start()`: NFRAME SNAPSHOT TRANSFER PROGRAM. The snapshot and the transfer are of the end
+ * of the program.
+ */
+import process from "node:process";
+import { pathToFileURL } from "node:url";
+import { start, takeSnapshot } from "../../mod.ts";
+import { saveTransfer } from "../../lib/tracer/tracing.ts";
+
+// Taken away: the program gets none.
+const [nframe, snapshot, transfer, program] = process.argv.splice(2) as [string, string, string, string];
+start(Number(nframe));
+addEventListener("unload", () => {
+  saveTransfer(transfer);
+  takeSnapshot().dump(snapshot);
+});
+await import(pathToFileURL(program).href);

@@ -229,12 +229,10 @@ class Merger {
       this.#heldLength = 0;
       return;
     }
-    const held = emptyRows(HELD_ROWS);
-    held.domain.set(folded.domain);
-    held.size.set(folded.size);
-    held.count.set(folded.count);
-    held.traceback.set(folded.traceback);
-    this.#held = held;
+    this.#held.domain.set(folded.domain);
+    this.#held.size.set(folded.size);
+    this.#held.count.set(folded.count);
+    this.#held.traceback.set(folded.traceback);
     this.#heldLength = folded.size.length;
   }
 

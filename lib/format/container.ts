@@ -195,7 +195,7 @@ export class ContainerParser {
       return;
     }
     throw new SnapshotFormatError(
-      `the snapshot is cut or damaged: ${text}; dump it again, or load what is whole with { partial: true }`,
+      `the snapshot is cut or damaged: ${text}; dump it again, or ask for what is whole (partial)`,
       offset,
     );
   }

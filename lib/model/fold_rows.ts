@@ -141,13 +141,13 @@ function deal(before: Uint32Array | null, length: number, buckets: number, key: 
 class Folder {
   readonly #rows: TraceRows;
   readonly #order: Uint32Array | null;
-  #out: TraceRows;
+  readonly #out: TraceRows;
   #length = 0;
 
   constructor(rows: TraceRows, order: Uint32Array | null) {
     this.#rows = rows;
     this.#order = order;
-    this.#out = allocate(Math.min(rows.size.length, 4096));
+    this.#out = allocate(rows.size.length);
   }
 
   fold(): TraceRows {
@@ -166,7 +166,6 @@ class Folder {
         if (traceback[row] !== ofTraceback || domain[row] !== ofDomain) break;
       }
       const from = this.#length;
-      this.#reserve(end - start);
       if (!this.#foldFew(sizes, counts, start, end)) {
         this.#length = from;
         this.#foldMany(sizes.subarray(start, end), counts.subarray(start, end));
@@ -232,13 +231,6 @@ class Folder {
       count[last] = sortedCounts[i]!;
     }
     this.#length = last + 1;
-  }
-
-  /** Makes room for so many rows. */
-  #reserve(more: number): void {
-    const needed = this.#length + more;
-    if (needed <= this.#out.size.length) return;
-    this.#out = grow(this.#out, Math.min(this.#rows.size.length, 2 * needed));
   }
 }
 

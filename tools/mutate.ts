@@ -20,6 +20,7 @@ const folder = "lib/model/";
 const tests = {
   "fold_rows.ts": ["tests/model/fold_rows_test.ts", "tests/format/roundtrip_test.ts"],
   "source_lines.ts": ["tests/host/host_test.ts", "tests/conformance/conformance_test.ts"],
+  "snapshot.ts": ["tests/model/snapshot_test.ts", "tests/host/host_test.ts", "tests/conformance/conformance_test.ts"],
   others: [
     "tests/model/values_test.ts",
     "tests/model/fnmatch_test.ts",

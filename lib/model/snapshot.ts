@@ -202,15 +202,11 @@ class Columns {
     this.columns = columns;
     this.metadata = metadata;
   }
-
-  *[Symbol.iterator](): Iterator<Trace> {
-    yield* new Traces(this.columns);
-  }
 }
 
 /** A snapshot over columns, which must be valid and not change any more. For the rest of lib, not for users. */
 export function snapshotFromColumns(columns: SnapshotColumns, metadata: SnapshotMetadata = {}): Snapshot {
-  return new Snapshot(new Columns(columns, metadata), columns.tracebackLimit);
+  return new Snapshot(new Columns(columns, metadata) as unknown as Iterable<Trace>, columns.tracebackLimit);
 }
 
 /** The columns of a snapshot and what is known about them; not to be changed. For the rest of lib, not for users. */

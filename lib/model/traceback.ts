@@ -169,15 +169,11 @@ class LazyFrames {
   constructor(make: () => readonly Frame[]) {
     this.make = make;
   }
-
-  [Symbol.iterator](): Iterator<Frame> {
-    return this.make()[Symbol.iterator]();
-  }
 }
 
 /** A traceback whose frames are made when they are first asked for. */
 export function lazyTraceback(make: () => readonly Frame[], totalNframe: number | null = null): Traceback {
-  return new Traceback(new LazyFrames(make), totalNframe);
+  return new Traceback(new LazyFrames(make) as unknown as Iterable<Frame>, totalNframe);
 }
 
 inspectAs(Traceback, (traceback) => {

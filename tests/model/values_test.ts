@@ -75,6 +75,7 @@ test("Traceback compares by frames, and not by totalNframe", () => {
   assertEquals(new Traceback(frames).totalNframe, null);
   assertFalse(traceback("a.ts:1").equals(traceback("a.ts:1", "a.ts:1")));
   assertFalse(traceback("a.ts:1").equals(frames[0]));
+  assertFalse(traceback("a.ts:1").equals(frames));
   assert(traceback("a.ts:1").compareTo(traceback("a.ts:1", "a.ts:1")) < 0);
   assert(traceback("b.ts:1").compareTo(traceback("a.ts:1", "a.ts:1")) > 0);
   assertEquals(traceback().compareTo(traceback()), 0);

@@ -100,6 +100,8 @@ static bool find(uintptr_t pc, tm_code_region *out) {
     }
 }
 
+bool tm_code_region_known(uintptr_t pc, tm_code_region *out) { return find(pc, out); }
+
 bool tm_code_region_of(uintptr_t pc, tm_code_region *out) {
     if (pc < 4096) return false;
     if (find(pc, out)) return true;

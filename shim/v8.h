@@ -85,6 +85,8 @@ extern const int32_t *tm_v8_translation_operands;
 /* Where calls from the interpreter return to, as an offset in the program's file. */
 extern uint64_t tm_v8_interpreter_offset;
 
+#define TM_V8_PAGES 32
+
 /* What a thread that runs JavaScript keeps. */
 typedef struct tm_v8_thread {
     uint64_t isolate;                  /* that the rest belongs to */
@@ -98,6 +100,9 @@ typedef struct tm_v8_thread {
     uint32_t frames_most;
     char *scratch;
     size_t scratch_used;
+    /* Pages read during the decoding under way: objects that belong together lie together, and a read is a system call. */
+    uintptr_t page_at[TM_V8_PAGES];
+    uint8_t (*pages)[4096];
     uint64_t misses;
 } tm_v8_thread;
 
@@ -112,6 +117,7 @@ static inline bool tm_is_object(tm_tagged value) { return (value & 3) == 1 && va
 static inline bool tm_is_smi(tm_tagged value) { return (uint32_t)value == 0; }
 static inline int32_t tm_smi(tm_tagged value) { return (int32_t)(value >> 32); }
 
+bool tm_read(uintptr_t from, void *to, size_t bytes);
 uint64_t tm_read64(uintptr_t address); /* 0 if unreadable */
 uint32_t tm_read32(uintptr_t address);
 /* Where the object is now: a collection that is under way leaves a forwarding pointer. 0 if unreadable. */
@@ -139,7 +145,10 @@ typedef struct tm_bytes {
     uint64_t length;
 } tm_bytes;
 
-/* Memory for decoding, of the calling thread, which has a tm_v8_thread; all of it is given back by tm_scratch_reset(). */
+/*
+ * Memory for decoding, of the calling thread, which has a tm_v8_thread. Begin with tm_scratch_reset(), which takes all of
+ * it back and forgets what was read.
+ */
 void *tm_scratch(size_t bytes);
 void tm_scratch_reset(void);
 
@@ -178,6 +187,11 @@ typedef struct tm_v8_identity {
 /* Decodes the JavaScript functions of one frame, the most recent first. */
 tm_v8_decoded tm_v8_decode(const uint64_t *fp, uintptr_t pc, tm_v8_site *sites, int *count, tm_v8_identity *identity);
 bool tm_v8_is_interpreter_return(uintptr_t pc);
+/*
+ * Where the frame at fp goes on, if a builtin without a frame of its own has called C from it, as write barriers do: the
+ * return address is among what the builtin pushed, between the frame of the C function and this one. 0: not found.
+ */
+uintptr_t tm_v8_return_to(const uint64_t *below, const uint64_t *fp);
 /* SharedFunctionInfo of the function in the frame, checked; 0 if it is none. */
 tm_tagged tm_v8_frame_shared(const uint64_t *fp);
 tm_tagged tm_v8_bytecode_of(tm_tagged shared);
@@ -200,6 +214,8 @@ typedef struct tm_code_region {
 
 /* Copies the region around the address; looks at the address space again when it is not known (at a bounded rate). */
 bool tm_code_region_of(uintptr_t pc, tm_code_region *out);
+/* The same for a word that may be no address of code: never looks again. */
+bool tm_code_region_known(uintptr_t pc, tm_code_region *out);
 void tm_code_map_refresh(void);
 uint64_t tm_code_maps_read(void);
 

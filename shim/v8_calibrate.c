@@ -61,7 +61,7 @@ static void collect(const uint64_t *fp) {
 /* Copies an object's first words; what is not readable reads as zero. */
 static void read_words(tm_tagged object, uint64_t *words, int count) {
     uintptr_t at = object & ~3ull;
-    if (os_read(at, words, 8 * (size_t)count)) return;
+    if (tm_read(at, words, 8 * (size_t)count)) return;
     for (int i = 0; i < count; i++) words[i] = tm_read64(at + 8 * (uint64_t)i);
 }
 
@@ -382,7 +382,7 @@ static bool bytecodes_walk(void) {
         uint64_t offset = (uint64_t)(tm_smi(frames[at[q]].fp[tm_v8.frame_offset / 8]) - tm_v8.offset_bias);
         tm_bytes code = {NULL, tm_v8_bytes_length(tm_v8_field(bytecode, tm_v8.bytecode_length))};
         if (code.length > 65536 || !(code.data = tm_scratch(code.length))) return false;
-        if (!os_read((bytecode & ~3ull) + (uint64_t)tm_v8.bytecode_start, code.data, code.length)) return false;
+        if (!tm_read((bytecode & ~3ull) + (uint64_t)tm_v8.bytecode_start, code.data, code.length)) return false;
         bool hit = false;
         uint64_t p = 0;
         while (p < code.length) {
@@ -486,7 +486,7 @@ static void find_anchors(int first) {
             uint64_t words[ISOLATE_BYTES / 8];
             if (isolate < 0x10000 || isolate >> 47 || isolate & 7) continue;
             if (isolate >= tm_self->stack_low && isolate < tm_self->stack_high) continue;
-            if (!os_read(isolate, words, sizeof words)) continue;
+            if (!tm_read(isolate, words, sizeof words)) continue;
             for (int i = 0; i < ISOLATE_BYTES / 8; i++)
                 if (is_below(words[i], first) && anchor_count < 256)
                     anchors[anchor_count++] = (anchor){-(int32_t)back, 8 * i};
@@ -534,7 +534,7 @@ static void find_reentry(int first) {
     bool again = tm_v8.entry_exit_fp == field;
     tm_v8.entry_exit_fp = field;
     uint64_t words[ISOLATE_BYTES / 8];
-    if (os_read(isolate_now(), words, sizeof words))
+    if (tm_read(isolate_now(), words, sizeof words))
         for (int i = 0; i < ISOLATE_BYTES / 8 && !tm_v8.isolate_entry_sp; i++)
             if (words[i] == (uint64_t)frames[outermost].fp) tm_v8.isolate_entry_sp = 8 * i;
     if (again) tm_v8_levels |= TM_V8_REENTRY;
@@ -550,7 +550,7 @@ static bool find_code(uintptr_t pc, uintptr_t *stream, tm_tagged *code) {
     if (!tm_code_region_of(pc, &region) || region.kind != TM_CODE_GENERATED) return false;
     for (uintptr_t start = pc & ~63ul; pc - start < 65536 && start >= region.low + 64; start -= 64) {
         uint64_t words[8];
-        if (!os_read(start - 64, words, sizeof words)) return false;
+        if (!tm_read(start - 64, words, sizeof words)) return false;
         for (int header = 2; header <= 8; header++)
             for (int field = 1; field < header && field < 4; field++) {
                 tm_tagged candidate = words[8 - header + field];
@@ -678,7 +678,7 @@ static void find_inlining(uint64_t raw, const uint64_t *c) {
             if (!tm_is_object(rows)) continue;
             uint64_t bytes = tm_v8_bytes_length(tm_v8_field(rows, 8));
             if (bytes < 16 * ((uint64_t)inlining + 1) || bytes % 16) continue;
-            if (!os_read((rows & ~3ull) + TM_V8_BYTES_START + 16 * (uint64_t)inlining, &call, 12)) continue;
+            if (!tm_read((rows & ~3ull) + TM_V8_BYTES_START + 16 * (uint64_t)inlining, &call, 12)) continue;
             if (tm_position_offset(call.raw) != state.spec.position[B] || call.function < 0 || call.function > 4096) continue;
             for (int y = 0; y < 16 && y < (int)length; y++) {
                 tm_tagged literals = words[2 + y];
@@ -740,7 +740,7 @@ static void look_at_compiled(int index) {
 static void find_fast_call(int first) {
     uint64_t words[ISOLATE_BYTES / 8];
     uint64_t isolate = isolate_now();
-    if (!os_read(isolate, words, sizeof words)) return;
+    if (!tm_read(isolate, words, sizeof words)) return;
     if (words[tm_v8.isolate_exit_fp / 8] > (uint64_t)frames[0].fp && words[tm_v8.isolate_exit_fp / 8] < (uint64_t)frames[first].fp) return;
     for (int i = 1; i < ISOLATE_BYTES / 8 - 1; i++) {
         if (words[i] != (uint64_t)frames[first].fp) continue;
@@ -824,6 +824,7 @@ int32_t tracemalloc_v8_probe(int32_t step) {
     tm_thread *self = tm_hide_begin();
     if (!self) return TM_ERROR_STATE;
     if (state.running && !state.failed) {
+        tm_scratch_reset();
         if (step == 0) {
             collect(fp);
             if (!tm_v8_levels) first_step();

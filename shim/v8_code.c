@@ -66,7 +66,7 @@ static bool bytecode_begins_at(tm_tagged bytecode, int64_t offset) {
     if (offset < 0 || (uint64_t)offset >= code.length || code.length > 8ul << 20) return false;
     if (!tm_v8_bytecode_sizes) return true;
     code.data = tm_scratch(code.length);
-    if (!code.data || !os_read((bytecode & ~3ull) + (uint64_t)tm_v8.bytecode_start, code.data, code.length)) return false;
+    if (!code.data || !tm_read((bytecode & ~3ull) + (uint64_t)tm_v8.bytecode_start, code.data, code.length)) return false;
     for (uint64_t at = 0; at <= (uint64_t)offset;) {
         if (at == (uint64_t)offset) return true;
         uint64_t next = tm_v8_next_bytecode(&code, at);
@@ -122,10 +122,10 @@ uintptr_t tm_v8_find_stream(uintptr_t pc) {
         uint64_t words[2];
         uintptr_t wanted = stream & ~4095ul;
         if ((stream + sizeof words - 1) / 4096 != stream / 4096) {
-            if (!os_read(stream, words, sizeof words)) return 0;
+            if (!tm_read(stream, words, sizeof words)) return 0;
         } else {
             if (page_at != wanted) {
-                if (!os_read(wanted, page, sizeof page)) return 0;
+                if (!tm_read(wanted, page, sizeof page)) return 0;
                 page_at = wanted;
             }
             memcpy(words, page + (stream - wanted), sizeof words);
@@ -147,7 +147,7 @@ static bool baseline_offset(tm_tagged code, tm_tagged bytecode, uint64_t pc_offs
     if (!instructions.length || instructions.length > 8ul << 20) return false;
     instructions.data = tm_scratch(instructions.length);
     if (!instructions.data ||
-        !os_read((bytecode & ~3ull) + (uint64_t)tm_v8.bytecode_start, instructions.data, instructions.length))
+        !tm_read((bytecode & ~3ull) + (uint64_t)tm_v8.bytecode_start, instructions.data, instructions.length))
         return false;
     uint64_t pc = 0, next = 0;
     int64_t current = -1;
@@ -207,14 +207,14 @@ static bool read_deopt(tm_tagged code, deopt *out) {
     uint64_t head_at = (uint64_t)tm_v8.deopt_inlining + 1, head[3];
     if (length < head_at + 3 || length > 1u << 22) return false;
     uintptr_t start = (out->data & ~3ull) + ARRAY_START;
-    if (!os_read(start + 8 * head_at, head, sizeof head)) return false;
+    if (!tm_read(start + 8 * head_at, head, sizeof head)) return false;
     if (!tm_is_smi(head[0]) || !tm_is_smi(head[1]) || !tm_is_smi(head[2])) return false;
     out->exits_at = (uint64_t)tm_smi(head[0]);
     out->count = (uint64_t)tm_smi(head[1]) + (uint64_t)tm_smi(head[2]);
     if (length != head_at + 3 + 3 * out->count) return false;
     if (!out->count) return true;
     out->entries = tm_scratch(out->count * sizeof *out->entries);
-    return out->entries && os_read(start + 8 * (head_at + 3), out->entries, out->count * sizeof *out->entries);
+    return out->entries && tm_read(start + 8 * (head_at + 3), out->entries, out->count * sizeof *out->entries);
 }
 
 /*
@@ -230,7 +230,7 @@ static bool find_safepoint(tm_tagged code, uintptr_t start, bool (*wanted)(const
     uint32_t metadata = tm_read32((code & ~3ull) + (uint64_t)tm_v8.code_size + 4);
     if (!tm_v8.code_size || !metadata || metadata > 1u << 20) return false;
     uint8_t *bytes = tm_scratch(metadata);
-    if (!bytes || !os_read(start + size, bytes, metadata)) return false;
+    if (!bytes || !tm_read(start + size, bytes, metadata)) return false;
     for (unsigned wide = 1; wide <= 3; wide++)
         for (unsigned narrow = 1; narrow <= 2; narrow++)
             for (uint32_t at = 8; at + 2 * wide + narrow <= metadata; at++) {
@@ -434,7 +434,7 @@ static tm_v8_decoded optimised(tm_tagged shared, tm_tagged code, uintptr_t start
         } call;
         if (!has_deopt || found == TM_V8_MOST_INLINED - 1) return TM_V8_UNKNOWN;
         tm_tagged rows = element(deopt.data, tm_v8.deopt_inlining), literals = element(deopt.data, tm_v8.deopt_literals);
-        if (!tm_is_object(rows) || !os_read((rows & ~3ull) + TM_V8_BYTES_START + 16 * (uint64_t)inlining, &call, 12)) return TM_V8_UNKNOWN;
+        if (!tm_is_object(rows) || !tm_read((rows & ~3ull) + TM_V8_BYTES_START + 16 * (uint64_t)inlining, &call, 12)) return TM_V8_UNKNOWN;
         tm_tagged inlined = call.function < 0 ? shared : tm_v8_forward(element(literals, call.function) | 1);
         if (tm_v8_type(inlined) != tm_v8.type_shared) return TM_V8_UNKNOWN;
         sites[found++] = (tm_v8_site){inlined, tm_position_offset(raw), tier | TM_TIER_INLINED};
@@ -476,6 +476,38 @@ tm_v8_decoded tm_v8_decode(const uint64_t *fp, uintptr_t pc, tm_v8_site *sites, 
     if (kind == tm_v8.kind_maglev && tm_v8_levels & TM_V8_MAGLEV) return optimised(shared, code, start, pc_offset, true, sites, count);
     if (kind == tm_v8.kind_turbofan && tm_v8_levels & TM_V8_TURBOFAN) return optimised(shared, code, start, pc_offset, false, sites, count);
     return TM_V8_UNKNOWN;
+}
+
+/* Baseline code names its BytecodeArray, optimised code its function, before the inlining positions or in a wrapper there. */
+static bool is_code_of(tm_tagged code, tm_tagged shared) {
+    int32_t kind = (int32_t)(tm_read32((code & ~3ull) + (uint64_t)tm_v8.code_flags) & 15);
+    tm_tagged data = tm_v8_field(code, tm_v8.code_data);
+    if (kind == tm_v8.kind_baseline) return tm_v8_type(data) == tm_v8.type_bytecode && tm_v8_forward(data) == tm_v8_bytecode_of(shared);
+    if (!tm_v8.deopt_inlining || (kind != tm_v8.kind_maglev && kind != tm_v8.kind_turbofan) || !tm_is_object(data)) return false;
+    for (int i = 0; i < tm_v8.deopt_inlining; i++) {
+        tm_tagged named = element(data, i);
+        if (!tm_is_object(named)) continue;
+        if (tm_v8_forward(named) == shared || tm_v8_forward(tm_v8_field(named, 8)) == shared) return true;
+    }
+    return false;
+}
+
+#define MOST_BUILTIN_WORDS 256 /* what a builtin without a frame pushes: all registers at the most */
+
+uintptr_t tm_v8_return_to(const uint64_t *below, const uint64_t *fp) {
+    tm_tagged shared = tm_v8_frame_shared(fp);
+    if (!shared || tm_v8_type(tm_v8_field(shared, tm_v8.shared_script)) != tm_v8.type_script) return 0;
+    for (const uint64_t *at = below + 2; at < fp && at < below + MOST_BUILTIN_WORDS; at++) {
+        tm_code_region region;
+        if (!tm_code_region_known(*at, &region)) continue;
+        if (region.kind == TM_CODE_IMAGE && region.file_offset + (*at - region.low) == tm_v8_interpreter_offset) return *at;
+        uintptr_t stream = region.kind == TM_CODE_GENERATED ? tm_v8_find_stream(*at) : 0;
+        if (!stream) continue;
+        tm_tagged code = tm_read64(stream + (uint64_t)tm_v8.stream_code);
+        uint64_t offset = *at - stream - (uint64_t)tm_v8.stream_header;
+        if (offset <= tm_read32((code & ~3ull) + (uint64_t)tm_v8.code_size) && is_code_of(code, shared)) return *at;
+    }
+    return 0;
 }
 
 /* ---- scripts and lines ---- */

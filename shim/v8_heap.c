@@ -15,19 +15,32 @@ enum { STRING_SEQUENTIAL = 0, STRING_CONS = 1, STRING_EXTERNAL = 2, STRING_SLICE
 #define STRING_FIRST 16
 #define STRING_SECOND 24
 
+bool tm_read(uintptr_t from, void *to, size_t bytes) {
+    tm_v8_thread *v8 = tm_self->v8;
+    uintptr_t page = from & ~4095ul;
+    if ((from + bytes - 1) / 4096 != from / 4096) return os_read(from, to, bytes);
+    unsigned slot = (unsigned)(from / 4096 % TM_V8_PAGES);
+    if (v8->page_at[slot] != page) {
+        if (!os_read(page, v8->pages[slot], 4096)) return false;
+        v8->page_at[slot] = page;
+    }
+    memcpy(to, v8->pages[slot] + (from - page), bytes);
+    return true;
+}
+
 uint64_t tm_read64(uintptr_t address) {
     uint64_t value;
-    return os_read(address, &value, sizeof value) ? value : 0;
+    return tm_read(address, &value, sizeof value) ? value : 0;
 }
 
 uint32_t tm_read32(uintptr_t address) {
     uint32_t value;
-    return os_read(address, &value, sizeof value) ? value : 0;
+    return tm_read(address, &value, sizeof value) ? value : 0;
 }
 
 tm_tagged tm_v8_forward(tm_tagged object) {
     uint64_t start = object & ~3ull, map;
-    if (!os_read(start, &map, sizeof map)) return 0;
+    if (!tm_read(start, &map, sizeof map)) return 0;
     return (map & 3) == 0 && map ? map | 1 : start | 1;
 }
 
@@ -37,7 +50,7 @@ int tm_v8_type(tm_tagged object) {
     if ((map & 3) == 0 && map) map = tm_read64(map);
     if ((map & 3) != 1) return -1;
     uint16_t type;
-    return os_read((map & ~3ull) + (uint64_t)tm_v8.map_type, &type, sizeof type) ? type : -1;
+    return tm_read((map & ~3ull) + (uint64_t)tm_v8.map_type, &type, sizeof type) ? type : -1;
 }
 
 /* The length is a Smi in old versions and a raw number in new ones. */
@@ -50,11 +63,11 @@ int64_t tm_v8_string_length(tm_tagged string) {
 }
 
 static bool copy_units(uintptr_t from, bool one_byte, int64_t start, int64_t length, uint16_t *out) {
-    if (!one_byte) return os_read(from + 2 * (uint64_t)start, out, 2 * (uint64_t)length);
+    if (!one_byte) return tm_read(from + 2 * (uint64_t)start, out, 2 * (uint64_t)length);
     uint8_t buffer[4096];
     for (int64_t done = 0; done < length; done += (int64_t)sizeof buffer) {
         size_t part = length - done < (int64_t)sizeof buffer ? (size_t)(length - done) : sizeof buffer;
-        if (!os_read(from + (uint64_t)(start + done), buffer, part)) return false;
+        if (!tm_read(from + (uint64_t)(start + done), buffer, part)) return false;
         for (size_t i = 0; i < part; i++) out[done + (int64_t)i] = buffer[i];
     }
     return true;

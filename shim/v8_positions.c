@@ -25,19 +25,20 @@ void tm_scratch_reset(void) {
     struct tm_v8_thread *v8 = tm_self->v8;
     if (v8->scratch_used > SCRATCH_KEPT) os_discard(v8->scratch + SCRATCH_KEPT, v8->scratch_used - SCRATCH_KEPT);
     v8->scratch_used = 0;
+    memset(v8->page_at, 0, sizeof v8->page_at);
 }
 
 bool tm_v8_bytes(tm_tagged array, tm_bytes *out) {
     uint64_t head[2];
-    if (!tm_is_object(array) || !os_read(array & ~3ull, head, sizeof head)) return false;
+    if (!tm_is_object(array) || !tm_read(array & ~3ull, head, sizeof head)) return false;
     if ((head[0] & 3) == 0 && head[0]) {
         array = head[0] | 1;
-        if (!os_read(array & ~3ull, head, sizeof head)) return false;
+        if (!tm_read(array & ~3ull, head, sizeof head)) return false;
     }
     out->length = tm_v8_bytes_length(head[1]);
     if (out->length == 0 || out->length > 8ul << 20) return false;
     out->data = tm_scratch(out->length);
-    return out->data && os_read((array & ~3ull) + TM_V8_BYTES_START, out->data, out->length);
+    return out->data && tm_read((array & ~3ull) + TM_V8_BYTES_START, out->data, out->length);
 }
 
 /* ---- source positions: pairs of variable-length integers, 7 bits each, least significant first ---- */

@@ -16,16 +16,22 @@ bool tm_v8_ready;
  * function is the same and, for compiled code, while the code at the address is.
  */
 typedef struct tm_v8_cached {
-    uint64_t key[2];  /* interpreted: BytecodeArray and offset slot; compiled: pc and 1 */
-    uint64_t stream, code, data;
+    uint64_t key[2];  /* interpreted: BytecodeArray and offset slot; compiled: pc and KEY_COMPILED */
+    uint64_t stream, code, data; /* compiled code; 0: none was found */
     uint32_t function; /* tm_v8_identity_of() */
     uint16_t data_field;
     uint8_t count;
     uint8_t listed;    /* the frames stand in the thread's lists, from frame[0] */
-    uint32_t frame[INLINE_FRAMES + 1];
+    uint32_t frame[INLINE_FRAMES];
+    uint32_t uses;     /* how often what was not understood is taken for that before it is tried again; 0: for good */
 } tm_v8_cached;
 
 _Static_assert(sizeof(tm_v8_cached) == 72, "an entry of the cache takes little more than a line");
+
+/* A Smi is never odd. */
+#define KEY_COMPILED 1
+#define KEY_NOT_UNDERSTOOD 3
+#define USES_NOT_UNDERSTOOD 100
 
 static inline uint64_t load(uint64_t address) { return *(const volatile uint64_t *)address; }
 
@@ -35,11 +41,13 @@ static inline uint64_t load(uint64_t address) { return *(const volatile uint64_t
 
 tm_v8_thread *tm_v8_thread_of(tm_thread *self) {
     if (tm_likely(self->v8 != NULL)) return self->v8;
-    size_t bytes = sizeof(tm_v8_thread) + (CACHE_ROWS + 1) * sizeof(tm_v8_cached) + MOST_LISTED * sizeof(uint32_t);
+    size_t bytes = sizeof(tm_v8_thread) + (CACHE_ROWS + 1) * sizeof(tm_v8_cached) + MOST_LISTED * sizeof(uint32_t) +
+                   TM_V8_PAGES * 4096;
     tm_v8_thread *v8 = tm_arena_map(bytes);
     if (!v8) return NULL;
     v8->cache = (tm_v8_cached *)(v8 + 1);
     v8->lists = (uint32_t *)(v8->cache + CACHE_ROWS + 1);
+    v8->pages = (uint8_t(*)[4096])(v8->lists + MOST_LISTED);
     self->v8 = v8;
     return v8;
 }
@@ -106,38 +114,38 @@ static const uint32_t *frames_of(const tm_v8_thread *v8, const tm_v8_cached *row
 /* Decodes a frame and keeps the result; NULL: not a frame of JavaScript. The row is valid until the next call. */
 static __attribute__((noinline)) tm_v8_cached *miss(tm_v8_thread *v8, const uint64_t *fp, uintptr_t pc) {
     v8->misses++;
+    tm_scratch_reset();
     tm_v8_site sites[TM_V8_MOST_INLINED];
     uint32_t frames[TM_V8_MOST_INLINED];
     tm_v8_identity identity;
     int count;
     tm_v8_decoded decoded = tm_v8_decode(fp, pc, sites, &count, &identity);
+    tm_tagged shared = tm_v8_frame_shared(fp);
     if (decoded == TM_V8_NOT_A_FRAME) {
-        tm_tagged shared = tm_v8_frame_shared(fp);
         if (shared) v8->no_script = tm_v8_field(shared, tm_v8.shared_script);
-        tm_scratch_reset();
         return NULL;
     }
-    bool whole = decoded != TM_V8_UNKNOWN;
+    bool understood = decoded != TM_V8_UNKNOWN;
+    uint64_t key[2] = {pc, understood ? KEY_COMPILED : KEY_NOT_UNDERSTOOD};
+    if (decoded == TM_V8_INTERPRETED) {
+        key[0] = fp[tm_v8.frame_bytecode / 8];
+        key[1] = fp[tm_v8.frame_offset / 8];
+    }
     for (int i = 0; i < count; i++) {
         frames[i] = tm_v8_frame_of(v8->isolate, &sites[i]);
-        if (sites[i].position < 0) whole = false; /* perhaps known the next time */
+        if (sites[i].position < 0) understood = false;
     }
     if (decoded == TM_V8_UNKNOWN) frames[0] = tm_frame(TM_FRAME_UNKNOWN, TM_UNKNOWN_CODE, 0, 0, 0), count = 1;
-    tm_scratch_reset();
-    tm_v8_cached *row = &v8->cache[CACHE_ROWS]; /* one more than is looked up: kept until the next miss */
-    if (whole) {
-        bool interpreted = decoded == TM_V8_INTERPRETED;
-        uint64_t a = interpreted ? fp[tm_v8.frame_bytecode / 8] : pc;
-        uint64_t b = interpreted ? fp[tm_v8.frame_offset / 8] : 1;
-        row = &v8->cache[place(a, b)];
-        row->key[0] = a;
-        row->key[1] = b;
-        row->stream = identity.stream;
-        row->code = identity.code;
-        row->data = identity.data;
-        row->data_field = (uint16_t)identity.data_field;
-        row->function = tm_v8_identity_of(tm_v8_frame_shared(fp));
-    }
+    /* The last row, one more than is looked up, takes what cannot be known again. */
+    tm_v8_cached *row = shared ? &v8->cache[place(key[0], key[1])] : &v8->cache[CACHE_ROWS];
+    row->key[0] = key[0];
+    row->key[1] = key[1];
+    row->stream = identity.stream;
+    row->code = identity.code;
+    row->data = identity.data;
+    row->data_field = (uint16_t)identity.data_field;
+    row->function = shared ? tm_v8_identity_of(shared) : 0;
+    row->uses = understood ? 0 : USES_NOT_UNDERSTOOD;
     return store(v8, row, frames, count);
 }
 
@@ -149,28 +157,44 @@ static inline bool same_function(const tm_v8_cached *row, const uint64_t *fp) {
     return row->function == tm_v8_identity_of(shared_of(fp));
 }
 
-/* The frame at fp, whose code is to go on at pc. */
-static inline tm_v8_cached *frame_at(tm_v8_thread *v8, const uint64_t *fp, uintptr_t pc) {
-    if (pc == v8->interpreter_return[0] || pc == v8->interpreter_return[1]) {
-        uint64_t bytecode = fp[tm_v8.frame_bytecode / 8], offset = fp[tm_v8.frame_offset / 8];
-        tm_v8_cached *row = &v8->cache[place(bytecode, offset)];
-        if (tm_likely(row->key[0] == bytecode && row->key[1] == offset && same_function(row, fp))) return row;
-        return miss(v8, fp, pc);
-    }
-    tm_v8_cached *row = &v8->cache[place(pc, 1)];
-    if (tm_likely(row->key[0] == pc && row->key[1] == 1 && same_function(row, fp) &&
-                  load(row->stream + (uint64_t)tm_v8.stream_code) == row->code &&
-                  load((row->code & ~3ull) + row->data_field) == row->data))
-        return row;
-    /* Array.prototype.map and the like; frames with a context have a function beside it. */
-    if (v8->no_script && tm_is_object(fp[tm_v8.frame_function / 8]) &&
-        load((shared_of(fp) & ~3ull) + (uint64_t)tm_v8.shared_script) == v8->no_script)
+/* The row of a key, if it holds for the frame. */
+static inline tm_v8_cached *hit(tm_v8_thread *v8, const uint64_t *fp, uint64_t a, uint64_t b) {
+    tm_v8_cached *row = &v8->cache[place(a, b)];
+    if (tm_unlikely(row->key[0] != a || row->key[1] != b || !same_function(row, fp))) return NULL;
+    if (row->stream && (load(row->stream + (uint64_t)tm_v8.stream_code) != row->code ||
+                        load((row->code & ~3ull) + row->data_field) != row->data))
         return NULL;
-    if (tm_v8_is_interpreter_return(pc)) {
-        v8->interpreter_return[1] = v8->interpreter_return[0];
-        v8->interpreter_return[0] = pc;
+    if (tm_unlikely(row->uses) && --row->uses == 0) {
+        row->key[0] = 0;
+        return NULL;
     }
-    return miss(v8, fp, pc);
+    return row;
+}
+
+/* The frame at fp, whose code is to go on at pc; it has a context where frames of V8's own have their type. */
+static inline tm_v8_cached *frame_at(tm_v8_thread *v8, const uint64_t *fp, uintptr_t pc) {
+    if (tm_unlikely(!tm_is_object(fp[tm_v8.frame_function / 8]))) return miss(v8, fp, pc);
+    uint64_t bytecode = fp[tm_v8.frame_bytecode / 8], offset = fp[tm_v8.frame_offset / 8];
+    tm_v8_cached *row;
+    if (pc == v8->interpreter_return[0] || pc == v8->interpreter_return[1]) {
+        row = hit(v8, fp, bytecode, offset);
+        return tm_likely(row != NULL) ? row : miss(v8, fp, pc);
+    }
+    row = hit(v8, fp, pc, KEY_COMPILED);
+    if (tm_likely(row != NULL)) return row;
+    /* Array.prototype.map and the like. */
+    if (v8->no_script && load((shared_of(fp) & ~3ull) + (uint64_t)tm_v8.shared_script) == v8->no_script) return NULL;
+    tm_code_region region;
+    if (tm_code_region_of(pc, &region) && region.kind == TM_CODE_IMAGE) {
+        if (region.file_offset + (pc - region.low) == tm_v8_interpreter_offset) {
+            v8->interpreter_return[1] = v8->interpreter_return[0];
+            v8->interpreter_return[0] = pc;
+        }
+        /* The interpreter elsewhere in the builtins: behind a deoptimisation, at a stack check. */
+        if (tm_is_object(bytecode) && tm_is_smi(offset) && (row = hit(v8, fp, bytecode, offset))) return row;
+    }
+    row = hit(v8, fp, pc, KEY_NOT_UNDERSTOOD);
+    return row ? row : miss(v8, fp, pc);
 }
 
 /* ---- walking ---- */
@@ -204,12 +228,32 @@ static bool make_room(tm_v8_thread *v8, uint32_t limit) {
 static bool first_by_frame_pointers(const uint64_t **fp, uintptr_t *pc, uintptr_t high) {
     tm_code_region region;
     for (int i = 0; i < 400; i++) {
+        const uint64_t *below = *fp;
         if (!tm_next_frame(fp, pc, high)) return false;
         if (!tm_code_region_of(*pc, &region)) continue;
         if (region.kind == TM_CODE_GENERATED) return true;
-        if (region.kind == TM_CODE_IMAGE && !IS_TYPED(*fp) && tm_v8_frame_shared(*fp)) return true;
+        if (region.kind == TM_CODE_IMAGE && !IS_TYPED(*fp) && tm_v8_frame_shared(*fp)) {
+            uintptr_t real = tm_v8_return_to(below, *fp);
+            if (real) *pc = real;
+            return true;
+        }
     }
     return false;
+}
+
+/* The engine's record may name a builtin that has no frame of its own: on with where that returns to. */
+static void out_of_builtin(const uint64_t *fp, const uint64_t *target, uintptr_t *pc, uintptr_t high) {
+    tm_code_region region;
+    if (!tm_code_region_of(*pc, &region) || region.kind != TM_CODE_IMAGE) return;
+    uintptr_t back = 0;
+    for (int i = 0; i < 400 && fp < target; i++) {
+        const uint64_t *below = fp;
+        if (!tm_next_frame(&fp, &back, high)) return;
+        if (fp != target) continue;
+        uintptr_t real = back == *pc ? tm_v8_return_to(below, fp) : 0;
+        if (real) *pc = real;
+        return;
+    }
 }
 
 tm_v8_walk_end tm_v8_walk(tm_thread *self, const uint64_t *fp, uint32_t limit, uint32_t **frames, uint32_t *count) {
@@ -236,8 +280,9 @@ tm_v8_walk_end tm_v8_walk(tm_thread *self, const uint64_t *fp, uint32_t limit, u
     struct found found = {v8->frames, limit, 0, 0};
     bool more = true;
     if (fast_fp > low && fast_fp < high && (exit_fp <= low || fast_fp < exit_fp)) {
-        fp = (const uint64_t *)fast_fp;
         pc = load(isolate + (uint64_t)tm_v8.isolate_fast_pc);
+        out_of_builtin(fp, (const uint64_t *)fast_fp, &pc, high);
+        fp = (const uint64_t *)fast_fp;
     } else if (exit_fp > low && exit_fp + 16 <= high) {
         fp = (const uint64_t *)exit_fp;
     } else {

@@ -146,6 +146,8 @@ test("traces are a sequence of all blocks", () => {
     5000,
   ]);
   assertEquals([traces.at(6), traces.at(-7)], [undefined, undefined]);
+  const two = snapshot(trace(1), trace(2)).traces;
+  assertEquals([0, 0.9, -0.9, NaN, 1, -1].map((index) => two.at(index)?.size), [1, 1, 1, 1, 2, 2]);
   assertEquals([...traces].map(({ size }) => size), [10, 10, 10, 2, 5000, 400]);
   assert(traces.includes(trace(400, "c.ts:578")));
   assertFalse(traces.includes(trace(400, "c.ts:577")));

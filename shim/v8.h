@@ -92,6 +92,8 @@ typedef struct tm_v8_thread {
     uint64_t isolate;                  /* that the rest belongs to */
     uint32_t generation;               /* of the frame indexes */
     uintptr_t interpreter_return[2];   /* seen in this isolate */
+#define TM_V8_WITH_FRAME 61
+    uintptr_t with_frame[TM_V8_WITH_FRAME]; /* places in builtins, by remainder, that have frames of their own */
     uint64_t no_script;                /* what builtins that are functions have for a script */
     struct tm_v8_cached *cache;        /* decoded frames */
     uint32_t *lists;                   /* frame indexes of cached frames with more than a few */
@@ -188,8 +190,8 @@ typedef struct tm_v8_identity {
 tm_v8_decoded tm_v8_decode(const uint64_t *fp, uintptr_t pc, tm_v8_site *sites, int *count, tm_v8_identity *identity);
 bool tm_v8_is_interpreter_return(uintptr_t pc);
 /*
- * Where the frame at fp goes on, if a builtin without a frame of its own has called C from it, as write barriers do: the
- * return address is among what the builtin pushed, between the frame of the C function and this one. 0: not found.
+ * Where the frame at fp goes on, if it called a builtin that has no frame of its own: the return address is among what the
+ * builtin pushed, between the frame `below` that it called and this one. 0: there is none.
  */
 uintptr_t tm_v8_return_to(const uint64_t *below, const uint64_t *fp);
 /* SharedFunctionInfo of the function in the frame, checked; 0 if it is none. */

@@ -171,8 +171,11 @@ static inline tm_v8_cached *hit(tm_v8_thread *v8, const uint64_t *fp, uint64_t a
     return row;
 }
 
-/* The frame at fp, whose code is to go on at pc; it has a context where frames of V8's own have their type. */
-static inline tm_v8_cached *frame_at(tm_v8_thread *v8, const uint64_t *fp, uintptr_t pc) {
+/*
+ * The frame at fp, whose code is to go on at pc when the frame `below` (NULL: not known) returns; it has a context where
+ * frames of V8's own have their type.
+ */
+static tm_v8_cached *frame_at(tm_v8_thread *v8, const uint64_t *below, const uint64_t *fp, uintptr_t pc) {
     if (tm_unlikely(!tm_is_object(fp[tm_v8.frame_function / 8]))) return miss(v8, fp, pc);
     uint64_t bytecode = fp[tm_v8.frame_bytecode / 8], offset = fp[tm_v8.frame_offset / 8];
     tm_v8_cached *row;
@@ -189,6 +192,10 @@ static inline tm_v8_cached *frame_at(tm_v8_thread *v8, const uint64_t *fp, uintp
         if (region.file_offset + (pc - region.low) == tm_v8_interpreter_offset) {
             v8->interpreter_return[1] = v8->interpreter_return[0];
             v8->interpreter_return[0] = pc;
+        } else if (below && v8->with_frame[pc % TM_V8_WITH_FRAME] != pc) {
+            uintptr_t real = tm_v8_return_to(below, fp);
+            if (real) return frame_at(v8, NULL, fp, real);
+            v8->with_frame[pc % TM_V8_WITH_FRAME] = pc;
         }
         /* The interpreter elsewhere in the builtins: behind a deoptimisation, at a stack check. */
         if (tm_is_object(bytecode) && tm_is_smi(offset) && (row = hit(v8, fp, bytecode, offset))) return row;
@@ -224,36 +231,17 @@ static bool make_room(tm_v8_thread *v8, uint32_t limit) {
     return true;
 }
 
-/* Without the engine's record: the first frame up the frame pointers that is V8's. */
-static bool first_by_frame_pointers(const uint64_t **fp, uintptr_t *pc, uintptr_t high) {
+/* Without the engine's record: the first frame up the frame pointers that is V8's, and the frame that it called. */
+static bool first_by_frame_pointers(const uint64_t **below, const uint64_t **fp, uintptr_t *pc, uintptr_t high) {
     tm_code_region region;
     for (int i = 0; i < 400; i++) {
-        const uint64_t *below = *fp;
+        *below = *fp;
         if (!tm_next_frame(fp, pc, high)) return false;
         if (!tm_code_region_of(*pc, &region)) continue;
         if (region.kind == TM_CODE_GENERATED) return true;
-        if (region.kind == TM_CODE_IMAGE && !IS_TYPED(*fp) && tm_v8_frame_shared(*fp)) {
-            uintptr_t real = tm_v8_return_to(below, *fp);
-            if (real) *pc = real;
-            return true;
-        }
+        if (region.kind == TM_CODE_IMAGE && !IS_TYPED(*fp) && tm_v8_frame_shared(*fp)) return true;
     }
     return false;
-}
-
-/* The engine's record may name a builtin that has no frame of its own: on with where that returns to. */
-static void out_of_builtin(const uint64_t *fp, const uint64_t *target, uintptr_t *pc, uintptr_t high) {
-    tm_code_region region;
-    if (!tm_code_region_of(*pc, &region) || region.kind != TM_CODE_IMAGE) return;
-    uintptr_t back = 0;
-    for (int i = 0; i < 400 && fp < target; i++) {
-        const uint64_t *below = fp;
-        if (!tm_next_frame(&fp, &back, high)) return;
-        if (fp != target) continue;
-        uintptr_t real = back == *pc ? tm_v8_return_to(below, fp) : 0;
-        if (real) *pc = real;
-        return;
-    }
 }
 
 tm_v8_walk_end tm_v8_walk(tm_thread *self, const uint64_t *fp, uint32_t limit, uint32_t **frames, uint32_t *count) {
@@ -276,18 +264,18 @@ tm_v8_walk_end tm_v8_walk(tm_thread *self, const uint64_t *fp, uint32_t limit, u
         v8->generation = tm_traces_generation;
     }
     uint64_t fast_fp = tm_v8.isolate_fast_fp ? load(isolate + (uint64_t)tm_v8.isolate_fast_fp) : 0;
+    const uint64_t *below = NULL;
     uintptr_t pc = 0;
     struct found found = {v8->frames, limit, 0, 0};
     bool more = true;
     if (fast_fp > low && fast_fp < high && (exit_fp <= low || fast_fp < exit_fp)) {
-        pc = load(isolate + (uint64_t)tm_v8.isolate_fast_pc);
-        out_of_builtin(fp, (const uint64_t *)fast_fp, &pc, high);
         fp = (const uint64_t *)fast_fp;
+        pc = load(isolate + (uint64_t)tm_v8.isolate_fast_pc);
     } else if (exit_fp > low && exit_fp + 16 <= high) {
         fp = (const uint64_t *)exit_fp;
     } else {
         if (tm_v8.isolate_entry_sp && !entry_sp) return TM_V8_NO_JAVASCRIPT;
-        if (!first_by_frame_pointers(&fp, &pc, high)) {
+        if (!first_by_frame_pointers(&below, &fp, &pc, high)) {
             if (!tm_v8.isolate_entry_sp) return TM_V8_NO_JAVASCRIPT;
             collect(&found, tm_frame(TM_FRAME_UNKNOWN, TM_UNKNOWN_STACK, 0, 0, 0));
             more = false;
@@ -301,21 +289,23 @@ tm_v8_walk_end tm_v8_walk(tm_thread *self, const uint64_t *fp, uint32_t limit, u
                 uint64_t next = next_fast ? next_fast : next_exit;
                 if (!next && entry_sp && entry_sp != (uint64_t)fp) {
                     /* Not the outermost: compiled code called C directly, and this version does not keep that. */
-                    if (!first_by_frame_pointers(&fp, &pc, high)) break;
+                    if (!first_by_frame_pointers(&below, &fp, &pc, high)) break;
                     continue;
                 }
                 if (next <= (uint64_t)fp || next + 16 > high) break;
+                below = NULL;
                 pc = next_fast ? fp[tm_v8.entry_fast_pc / 8] : 0;
                 fp = (const uint64_t *)next;
                 continue;
             }
         } else if (pc) {
-            const tm_v8_cached *row = frame_at(v8, fp, pc);
+            const tm_v8_cached *row = frame_at(v8, below, fp, pc);
             if (row) {
                 const uint32_t *list = frames_of(v8, row);
                 for (int i = 0; i < row->count && more; i++) more = collect(&found, list[i]);
             }
         }
+        below = fp;
         if (more && !tm_next_frame(&fp, &pc, high)) break;
     }
     *frames = found.own ? v8->frames : v8->frames + limit;

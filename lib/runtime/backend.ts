@@ -50,6 +50,7 @@ export interface Position {
 /** A position in what the author wrote. */
 export interface OriginalPosition {
   readonly url: string;
+  /** 0: nothing that the author wrote. */
   readonly line: number;
 }
 

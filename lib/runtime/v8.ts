@@ -201,7 +201,7 @@ function parseReport(report: string): { layout: Map<string, string>; failure: st
  * as to any error; permissions are not needed. In a context of its own, where the program has changed nothing.
  */
 function originalPositions(url: string, positions: readonly Position[]): (OriginalPosition | undefined)[] {
-  const result: (OriginalPosition | undefined)[] = new Array(positions.length);
+  const result: (Place | undefined)[] = new Array(positions.length);
   const order = positions.map((_, i) => i).sort((a, b) => {
     const p = positions[a]!, q = positions[b]!;
     return p.line - q.line || p.column - q.column;
@@ -217,10 +217,48 @@ function originalPositions(url: string, positions: readonly Position[]): (Origin
     });
     now.forEach((index, i) => result[index] = parseStack(String((stacks as string[])[i])));
   }
+  forgetUnmapped(url, positions, result);
   return result;
 }
 
 let context: vm.Context | undefined;
+
+/**
+ * What a compiler adds of its own (helpers for decorators) is in no source map, and the runtime gives its place in the
+ * compiled text, which says nothing to the author: the line becomes 0.
+ */
+function forgetUnmapped(url: string, positions: readonly Position[], result: (Place | undefined)[]): void {
+  const unmoved = positions.map((_, i) => i).filter((i) => isAt(result[i], positions[i]!));
+  if (unmoved.length === 0 || (unmoved.length === positions.length && !compiledFile.test(url))) return;
+  const unmapped = new Set(unmoved.map((i) => positions[i]!.line).filter((line) => !isMapped(url, line)));
+  if (unmapped.size === 0 || (unmoved.length === positions.length && !hasMap(url, Math.max(...unmapped)))) return;
+  for (const i of unmoved) if (unmapped.has(positions[i]!.line)) result[i] = { ...result[i]!, line: 0 };
+}
+
+/** Names of files that runtimes compile before they run them. */
+const compiledFile = /\.(?:[cm]?ts|[jt]sx)(?:[?#]|$)/;
+
+/** Is anything of a compiled line in the source map? Far behind its end, what counts is the last place on it that is. */
+function isMapped(url: string, line: number): boolean {
+  const far = { line, column: 1_000_000 };
+  const stack = vm.runInContext("new Error().stack", context!, {
+    filename: url,
+    lineOffset: line - 1,
+    columnOffset: far.column - 1,
+  });
+  return !isAt(parseStack(String(stack)), far);
+}
+
+/** Is there a source map at all? Looks at some of the lines up to one. */
+function hasMap(url: string, last: number): boolean {
+  const step = Math.ceil(last / 20);
+  for (let line = 1; line < last; line += step) if (isMapped(url, line)) return true;
+  return false;
+}
+
+function isAt(place: Place | undefined, { line, column }: Position): boolean {
+  return place !== undefined && place.line === line && place.column === column;
+}
 
 /** Its position is that of its `n`. */
 const errorText = "new Error().stack,";
@@ -257,8 +295,12 @@ function scriptOfErrors(positions: readonly Position[], order: readonly number[]
   return text + "]";
 }
 
+interface Place extends OriginalPosition {
+  readonly column: number;
+}
+
 /** The place of the first frame: `    at URL:LINE:COLUMN`, for code at the top of a script has no name. */
-function parseStack(stack: string): OriginalPosition | undefined {
-  const [, url, line] = /^\s+at (.+):(\d+):\d+$/m.exec(stack) ?? [];
-  return url === undefined ? undefined : { url, line: Number(line) };
+function parseStack(stack: string): Place | undefined {
+  const [, url, line, column] = /^\s+at (.+):(\d+):(\d+)$/m.exec(stack) ?? [];
+  return url === undefined ? undefined : { url, line: Number(line), column: Number(column) };
 }

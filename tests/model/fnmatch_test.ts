@@ -12,6 +12,7 @@ const table: [pattern: string, matching: string[], other: string[]][] = [
   ["*a", ["a", "aa", "ba"], ["", "ab"]],
   ["*a*b*", ["ab", "xaxbx", "aabb"], ["ba", "a", "b"]],
   ["a**b", ["ab", "axb"], ["a"]],
+  ["ab*b*", ["abb", "abxb"], ["abx", "ab"]],
   ["*ab?", ["abab1", "ab1"], ["ab", "abab"]],
   ["a.c", ["a.c"], ["abc"]],
   ["[ab]", ["a", "b"], ["", "c", "ab", "[ab]"]],

@@ -168,9 +168,11 @@ static const tm_image *write_image(const struct copy *copy, uint64_t lost) {
 #define F64(column) ((double *)(image + h.column))
         for (uint64_t i = 0; i < strings; i++) U32(string_ends)[i] = (uint32_t)tm_string_ends()[i];
         memcpy(image + h.string_bytes, tm_string_bytes(), string_bytes);
+        uint64_t isolate = tm_v8_isolate();
         for (uint64_t i = 0; i < scripts; i++) {
-            U32(script_url)[i] = tm_script_at((uint32_t)i)->url;
-            U32(script_flags)[i] = tm_script_at((uint32_t)i)->flags;
+            const tm_script *script = tm_script_at((uint32_t)i);
+            U32(script_url)[i] = script->url;
+            U32(script_flags)[i] = script->flags | (script->owner == isolate ? 0 : TM_SCRIPT_FOREIGN);
         }
         for (uint64_t i = 0; i < frames; i++) {
             bool native = frame_rows[i].kind == TM_FRAME_NATIVE;

@@ -48,6 +48,7 @@
 
 /* Flags of a script. */
 #define TM_SCRIPT_INTERNAL 1u /* part of the runtime itself */
+#define TM_SCRIPT_FOREIGN 2u  /* of another isolate (a worker's) than that of the thread that takes the image */
 
 /*
  * The image of a snapshot: this header, then the columns, each at its offset

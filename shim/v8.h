@@ -236,6 +236,8 @@ typedef enum tm_v8_walk_end {
  */
 tm_v8_walk_end tm_v8_walk(tm_thread *self, const uint64_t *fp, uint32_t limit, uint32_t **frames, uint32_t *count);
 void tm_v8_forget(struct tm_v8_thread *v8);
+/* The calling thread's isolate; 0: it has none. */
+uint64_t tm_v8_isolate(void);
 uint64_t tm_v8_misses(void);
 
 /* The frame that called this one; steps over libffi's call frame, whose saved frame pointer lies elsewhere. */

@@ -244,6 +244,10 @@ static bool first_by_frame_pointers(const uint64_t **below, const uint64_t **fp,
     return false;
 }
 
+uint64_t tm_v8_isolate(void) {
+    return tm_v8_ready ? load(os_thread_pointer() + (uint64_t)(int64_t)tm_v8.tls_isolate) : 0;
+}
+
 tm_v8_walk_end tm_v8_walk(tm_thread *self, const uint64_t *fp, uint32_t limit, uint32_t **frames, uint32_t *count) {
     *count = 0;
     uint64_t isolate = load(os_thread_pointer() + (uint64_t)(int64_t)tm_v8.tls_isolate);

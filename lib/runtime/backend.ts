@@ -60,8 +60,15 @@ export interface Engine {
   readonly calibration: ReadonlyMap<string, string>;
   /** Why there are no frames of JavaScript, if there are none: one sentence. */
   readonly refusal: string | undefined;
-  /** What the author wrote at positions in the compiled text of a script; `undefined` where it is not known. */
-  originalPositions(url: string, positions: readonly Position[]): readonly (OriginalPosition | undefined)[];
+  /**
+   * What the author wrote at positions in the compiled text of a script; `undefined` where that is what stands there.
+   * `foreign`: the script belongs to another thread.
+   */
+  originalPositions(
+    url: string,
+    positions: readonly Position[],
+    foreign: boolean,
+  ): readonly (OriginalPosition | undefined)[];
   /** Leaves the engine as it was found. */
   close(): void;
 }

@@ -200,13 +200,21 @@ function parseReport(report: string): { layout: Map<string, string>; failure: st
  * of that name that makes errors at just those positions, and nothing else. The runtime applies its source maps to them
  * as to any error; permissions are not needed. In a context of its own, where the program has changed nothing.
  */
-function originalPositions(url: string, positions: readonly Position[]): (OriginalPosition | undefined)[] {
+function originalPositions(
+  url: string,
+  positions: readonly Position[],
+  foreign: boolean,
+): (OriginalPosition | undefined)[] {
   const result: (Place | undefined)[] = new Array(positions.length);
   const order = positions.map((_, i) => i).sort((a, b) => {
     const p = positions[a]!, q = positions[b]!;
     return p.line - q.line || p.column - q.column;
   });
   context ??= vm.createContext(Object.create(null));
+  // A worker's source maps are the worker's own, unless this thread has the module too.
+  if (foreign && !/\.[cm]?js$/.test(url) && !hasMap(url, Math.max(...positions.map(({ line }) => line)))) {
+    return positions.map(() => ({ url, line: 0 }));
+  }
   // Errors take room: what does not fit behind the one before waits for the next script.
   for (let waiting = order; waiting.length > 0;) {
     const [now, later] = packErrors(positions, waiting);
@@ -252,7 +260,7 @@ function isMapped(url: string, line: number): boolean {
 /** Is there a source map at all? Looks at some of the lines up to one. */
 function hasMap(url: string, last: number): boolean {
   const step = Math.ceil(last / 20);
-  for (let line = 1; line < last; line += step) if (isMapped(url, line)) return true;
+  for (let line = 1; line <= last; line += step) if (isMapped(url, line)) return true;
   return false;
 }
 

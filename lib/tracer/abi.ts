@@ -24,7 +24,7 @@ export const unknownReasons: readonly string[] = [
 export const Tier = { interpreter: 1, baseline: 2, maglev: 4, turbofan: 8, inlined: 16 } as const;
 
 /** Bits of a script's flags. */
-export const ScriptFlag = { internal: 1 } as const;
+export const ScriptFlag = { internal: 1, foreign: 2 } as const;
 
 /** What calibration reached. */
 export const Level = {

@@ -56,9 +56,10 @@ export class Namer {
   }
 
   #mapToOriginal(image: Image, script: number, frames: readonly number[]): void {
-    const url = image.strings[image.scriptUrl[script]!]!;
+    const url = image.strings[image.scriptUrl[script]!]!,
+      foreign = (image.scriptFlags[script]! & ScriptFlag.foreign) !== 0;
     const positions = frames.map((i): Position => ({ line: image.frameLine[i]!, column: image.frameColumn[i]! }));
-    const originals: readonly (OriginalPosition | undefined)[] = this.#originalPositions(url, positions);
+    const originals: readonly (OriginalPosition | undefined)[] = this.#originalPositions(url, positions, foreign);
     frames.forEach((frame, i) => {
       const original = originals[i];
       if (original) this.#names[frame] = { filename: filenameOf(original.url), lineno: original.line };

@@ -1,8 +1,10 @@
 /** Real programs, traced: every marked line owns what its mark says, and they print and end as they do untraced. */
+import { spawnSync } from "node:child_process";
 import { test } from "node:test";
 import { assert, assertEquals } from "@std/assert";
 import { Tier } from "../../lib/tracer/abi.ts";
 import { Snapshot } from "../../mod.ts";
+import { runtimes } from "../../tools/runtimes.mjs";
 import { type Mark, readMarks } from "./marks.ts";
 import {
   deno,
@@ -57,6 +59,42 @@ for (const program of programs) {
     });
   }
 }
+
+const hot = programs.find(({ name }) => name === "hot.ts")!;
+
+for (
+  const flags of [
+    "--stress-compaction",
+    "--stress-scavenge=50",
+    "--stress-flush-code",
+    "--always-osr",
+    "--no-maglev",
+    "--no-turbofan",
+    "--jitless",
+  ]
+) {
+  test(`hot.ts, while V8 moves and throws away code or goes without: ${flags}`, () => {
+    inFolder((folder) => {
+      const path = `${folder}/snapshot`;
+      const ended = run(["-o", path, hot.script], { env: { DENO_V8_FLAGS: flags } });
+      assertEquals([ended.code, ended.signal], [0, null], ended.stderr);
+      assertEquals(problemsOf(marksOf(hot), { ended, snapshot: Snapshot.load(path), tiers: undefined }), []);
+    });
+  });
+}
+
+test("the demo shows the three leaks first", () => {
+  const { status, stderr } = spawnSync(runtimes.node, [`${root}tools/demo.mjs`], { encoding: "utf8" });
+  assertEquals(status, 0, stderr);
+  const script = `${root}tests/programs/leaky_server.ts`;
+  const shown = [...stderr.matchAll(/^#\d+: (.*): size=.*$/gm)].map(([, place]) => place);
+  const lines = textOf(script).split("\n");
+  const leaks = ["= createDeflate(", "= new Uint8Array(", "= native.thumbnail_open("];
+  assertEquals(
+    shown.slice(0, 3),
+    leaks.map((code) => `${script}:${lines.findIndex((line) => line.includes(code)) + 1}`),
+  );
+});
 
 /** What is wrong in a traced program, a line each. */
 function problemsOf(marks: readonly Mark[], traced: Traced): string[] {

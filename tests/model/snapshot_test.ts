@@ -290,6 +290,8 @@ test("groupings are compared only if they number keys alike", () => {
   assertThrows(() => one.compareTo(new Grouping("lineno")), TypeError, "the same dictionary");
   assertThrows(() => one.compareTo(new Grouping("filename", { dictionary })), TypeError, "the same key type");
   assertEquals(one.compareTo(new Grouping("lineno", { dictionary })), []);
+  // Not cumulative unless asked: by traceback that would be refused.
+  assertEquals(new Grouping("traceback").statistics(), []);
 });
 
 test("bad arguments are refused", () => {

@@ -22,6 +22,7 @@ export { StatisticDiff } from "./lib/model/statistic_diff.ts";
 export { Trace } from "./lib/model/trace.ts";
 export { Traceback } from "./lib/model/traceback.ts";
 export type { Traces } from "./lib/model/traces.ts";
+export { getObjectTraceback, track, untrack } from "./lib/tracer/objects.ts";
 export {
   clearTraces,
   getTracebackLimit,

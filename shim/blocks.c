@@ -210,29 +210,33 @@ static inline uint64_t page_lock(uint64_t *page) {
 
 static inline void page_unlock(uint64_t *page, uint64_t word) { __atomic_store_n(page, word, __ATOMIC_RELEASE); }
 
-/* ---- the side table: what does not fit an entry. One lock; such blocks are rare. ---- */
+/* ---- the side table: what does not fit an entry, and other domains. One lock; such blocks are rare. ---- */
 
 typedef struct side_block {
-    uintptr_t address; /* 0: never used, 1: removed */
+    uintptr_t address;
     uint64_t size;
-    uint32_t node;
+    uint32_t node; /* 0: never used, or removed */
+    uint32_t domain;
+    bool used; /* ends no search, though it may have been removed */
 } side_block;
 
 static side_block *side;
 static size_t side_capacity, side_used, side_live;
 static tm_lock side_lock;
 
-static size_t side_index(uintptr_t address) { return tm_hash64(address) >> 20; }
+static size_t side_index(uint32_t domain, uintptr_t address) {
+    return tm_hash64(address + (uint64_t)domain * 0xC2B2AE3D27D4EB4Full) >> 20;
+}
 
 static bool side_grow(void) {
-    size_t capacity = side_live * 4 < 64 ? 256 : side_live * 4;
-    while (capacity & (capacity - 1)) capacity &= capacity - 1;
+    size_t capacity = 256;
+    while (capacity < side_live * 4) capacity *= 2;
     side_block *fresh = tm_arena_map(capacity * sizeof *fresh);
     if (!fresh) return false;
     for (size_t i = 0; i < side_capacity; i++) {
-        if (side[i].address <= 1) continue;
-        size_t at = side_index(side[i].address) & (capacity - 1);
-        while (fresh[at].address) at = (at + 1) & (capacity - 1);
+        if (!side[i].node) continue;
+        size_t at = side_index(side[i].domain, side[i].address) & (capacity - 1);
+        while (fresh[at].used) at = (at + 1) & (capacity - 1);
         fresh[at] = side[i];
     }
     if (side) tm_arena_unmap(side, side_capacity * sizeof *side);
@@ -242,25 +246,26 @@ static bool side_grow(void) {
     return true;
 }
 
-static side_block *side_find(uintptr_t address) {
+static side_block *side_find(uint32_t domain, uintptr_t address) {
     if (!side_capacity) return NULL;
-    for (size_t at = side_index(address) & (side_capacity - 1); side[at].address; at = (at + 1) & (side_capacity - 1))
-        if (side[at].address == address) return &side[at];
+    size_t at = side_index(domain, address) & (side_capacity - 1);
+    for (; side[at].used; at = (at + 1) & (side_capacity - 1))
+        if (side[at].node && side[at].address == address && side[at].domain == domain) return &side[at];
     return NULL;
 }
 
 /* Returns the size that was there before, or UINT64_MAX when the block could not be kept. */
-static uint64_t side_put(uintptr_t address, uint64_t size, uint32_t node) {
+static uint64_t side_put(uint32_t domain, uintptr_t address, uint64_t size, uint32_t node) {
     uint64_t before = 0;
     tm_lock_take(&side_lock);
-    side_block *block = side_find(address);
+    side_block *block = side_find(domain, address);
     if (block) {
         before = block->size;
     } else if (side_used * 2 < side_capacity || side_grow()) {
-        size_t at = side_index(address) & (side_capacity - 1);
-        while (side[at].address) at = (at + 1) & (side_capacity - 1);
+        size_t at = side_index(domain, address) & (side_capacity - 1);
+        while (side[at].used) at = (at + 1) & (side_capacity - 1);
         block = &side[at];
-        block->address = address;
+        *block = (side_block){.address = address, .domain = domain, .used = true};
         side_used++;
         side_live++;
     }
@@ -272,17 +277,44 @@ static uint64_t side_put(uintptr_t address, uint64_t size, uint32_t node) {
     return block ? before : UINT64_MAX;
 }
 
-static bool side_take(uintptr_t address, uint64_t *size, uint32_t *node) {
+static bool side_look(uint32_t domain, uintptr_t address, uint64_t *size, uint32_t *node, bool take) {
     tm_lock_take(&side_lock);
-    side_block *block = side_find(address);
+    side_block *block = side_find(domain, address);
     if (block) {
         *size = block->size;
         *node = block->node;
-        block->address = 1;
-        side_live--;
+        if (take) {
+            block->node = 0;
+            side_live--;
+        }
     }
     tm_lock_drop(&side_lock);
     return block != NULL;
+}
+
+#define MALLOC 0 /* the domain of malloc and its family */
+
+static bool side_take(uintptr_t address, uint64_t *size, uint32_t *node) {
+    return side_look(MALLOC, address, size, node, true);
+}
+
+bool tm_tracked_put(tm_thread *self, uint32_t domain, uintptr_t address, uint64_t size, uint32_t node) {
+    uint64_t before = side_put(domain, address, size, node);
+    if (before == UINT64_MAX) return false;
+    tm_account(self, (int64_t)(size - before));
+    return true;
+}
+
+bool tm_tracked_take(tm_thread *self, uint32_t domain, uintptr_t address) {
+    uint64_t size;
+    uint32_t node;
+    if (!side_look(domain, address, &size, &node, true)) return false;
+    tm_account(self, -(int64_t)size);
+    return true;
+}
+
+bool tm_tracked_find(uint32_t domain, uintptr_t address, uint64_t *size, uint32_t *node) {
+    return side_look(domain, address, size, node, false);
 }
 
 /* ---- the table ---- */
@@ -296,7 +328,7 @@ void tm_block_put(tm_thread *self, uintptr_t address, uint64_t size, uint32_t no
     uint32_t unused_node;
     bool aside = size >= SIZE_ELSEWHERE || !fits_a_page(address);
     if (tm_unlikely(aside)) {
-        before = side_put(address, size, node);
+        before = side_put(MALLOC, address, size, node);
         if (before == UINT64_MAX) {
             note_lost();
             return;
@@ -352,6 +384,21 @@ bool tm_block_take(tm_thread *self, uintptr_t address, uint64_t *size, uint32_t 
     return true;
 }
 
+bool tm_block_find(uintptr_t address, uint64_t *size, uint32_t *node) {
+    if (!fits_a_page(address)) return side_look(MALLOC, address, size, node, false);
+    uint64_t *page = page_of(address, false);
+    if (!page) return false;
+    uint64_t word = page_lock(page);
+    const entry *slot = word ? bucket_slot(&word, (uint8_t)(address >> 4), false) : NULL;
+    if (slot) {
+        *size = slot->size;
+        *node = slot->node;
+    }
+    page_unlock(page, word);
+    if (!slot) return false;
+    return *size != SIZE_ELSEWHERE || side_look(MALLOC, address, size, node, false);
+}
+
 static void each_bucket(void (*visit)(uint64_t *page, uintptr_t address, void *context), void *context) {
     for (uintptr_t i = 0; i < (1ul << ROOT_BITS); i++) {
         uint64_t *leaf = root[i];
@@ -374,7 +421,7 @@ static void visit_bucket(uint64_t *page, uintptr_t address, void *context) {
     for (int i = 0; i < slots; i++) {
         if (!entries[i].node || entries[i].size == SIZE_ELSEWHERE) continue;
         uintptr_t offset = b->kind == DENSE ? (uintptr_t)i : b->offset[i];
-        visit->each(address + (offset << 4), entries[i].size, entries[i].node, visit->context);
+        visit->each(MALLOC, address + (offset << 4), entries[i].size, entries[i].node, visit->context);
     }
 }
 
@@ -382,11 +429,11 @@ void tm_blocks_each(tm_block_visitor *each, void *context) {
     struct visit visit = {each, context};
     each_bucket(visit_bucket, &visit);
     for (size_t i = 0; i < side_capacity; i++)
-        if (side[i].address > 1) each(side[i].address, side[i].size, side[i].node, context);
+        if (side[i].node) each(side[i].domain, side[i].address, side[i].size, side[i].node, context);
 }
 
-static void count_one(uintptr_t address, uint64_t size, uint32_t node, void *context) {
-    (void)address, (void)size, (void)node;
+static void count_one(uint32_t domain, uintptr_t address, uint64_t size, uint32_t node, void *context) {
+    (void)domain, (void)address, (void)size, (void)node;
     ++*(uint64_t *)context;
 }
 

@@ -15,7 +15,14 @@ void tm_block_put(tm_thread *self, uintptr_t address, uint64_t size, uint32_t no
 /* Forgets the block, if it is known. */
 bool tm_block_take(tm_thread *self, uintptr_t address, uint64_t *size, uint32_t *node);
 
-typedef void tm_block_visitor(uintptr_t address, uint64_t size, uint32_t node, void *context);
+bool tm_block_find(uintptr_t address, uint64_t *size, uint32_t *node);
+
+/* The same for domains other than malloc's. False: no memory. */
+bool tm_tracked_put(tm_thread *self, uint32_t domain, uintptr_t address, uint64_t size, uint32_t node);
+bool tm_tracked_take(tm_thread *self, uint32_t domain, uintptr_t address);
+bool tm_tracked_find(uint32_t domain, uintptr_t address, uint64_t *size, uint32_t *node);
+
+typedef void tm_block_visitor(uint32_t domain, uintptr_t address, uint64_t size, uint32_t node, void *context);
 
 /* With the gate closed. */
 void tm_blocks_each(tm_block_visitor *each, void *context);

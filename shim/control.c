@@ -1,4 +1,5 @@
 /* What the shim exports to the runtime back ends, but for the engines. */
+#include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -14,6 +15,7 @@
 #include "v8.h"
 
 static tm_lock control_lock; /* one control call at a time */
+static void show_to_libraries(void);
 
 uint32_t tracemalloc_abi(void) { return TM_ABI_VERSION; }
 
@@ -36,6 +38,7 @@ int32_t tracemalloc_start(uint32_t nframe) {
             tm_traced_reset(true);
             tm_gate_open(true);
             if (!tm_preloaded) tm_slots_patch();
+            show_to_libraries();
         }
     }
     tm_lock_drop(&control_lock);
@@ -106,6 +109,47 @@ const tm_image *tracemalloc_snapshot(void) {
     if (tm_gate != TM_GATE_OFF) image = tm_image_take();
     tm_lock_drop(&control_lock);
     return image;
+}
+
+const tm_image *tracemalloc_snapshot_of(uint32_t domain, uint64_t address) {
+    const tm_image *image = NULL;
+    tm_lock_take(&control_lock);
+    if (tm_gate != TM_GATE_OFF) image = tm_image_of(domain, (uintptr_t)address);
+    tm_lock_drop(&control_lock);
+    return image;
+}
+
+uint64_t tracemalloc_address(const void *start) { return (uint64_t)(uintptr_t)start; }
+
+int tracemalloc_track(unsigned domain, uintptr_t address, size_t size) {
+    tm_thread *self = tm_enter();
+    if (!self) return -2;
+    uint32_t node = tm_traceback(self, __builtin_frame_address(0));
+    bool kept = true;
+    if (domain) kept = tm_tracked_put(self, domain, address, size, node);
+    else tm_block_put(self, address, size, node);
+    tm_leave(self);
+    return kept ? 0 : -1;
+}
+
+int tracemalloc_untrack(unsigned domain, uintptr_t address) {
+    tm_thread *self = tm_enter();
+    if (!self) return -2;
+    uint64_t size;
+    uint32_t node;
+    if (domain) tm_tracked_take(self, domain, address);
+    else tm_block_take(self, address, &size, &node);
+    tm_leave(self);
+    return 0;
+}
+
+/* Libraries that are loaded from now on find what the shim exports for them; its malloc stands behind libc's then. */
+static void show_to_libraries(void) {
+    Dl_info info;
+    tm_thread *self = tm_hide_begin();
+    if (!tm_preloaded && dladdr((const void *)&control_lock, &info) && info.dli_fname)
+        dlopen(info.dli_fname, RTLD_NOW | RTLD_NOLOAD | RTLD_GLOBAL);
+    tm_hide_end(self);
 }
 
 uint64_t tracemalloc_copy(const tm_image *image, void *out, uint64_t most) {

@@ -15,7 +15,7 @@
 
 typedef struct copied {
     uint64_t size;
-    uint32_t node;
+    uint32_t node, domain;
 } copied;
 
 struct copy {
@@ -23,19 +23,22 @@ struct copy {
     uint64_t count, most;
 };
 
-static void copy_one(uintptr_t address, uint64_t size, uint32_t node, void *context) {
+static void copy_one(uint32_t domain, uintptr_t address, uint64_t size, uint32_t node, void *context) {
     (void)address;
     struct copy *copy = context;
-    if (copy->count < copy->most) copy->to[copy->count++] = (copied){size, node};
+    if (copy->count < copy->most) copy->to[copy->count++] = (copied){size, node, domain};
 }
 
 /* ---- alike blocks share a row ---- */
 
 typedef struct row {
-    uint64_t size;
-    uint32_t node;
-    uint32_t count; /* 0: empty */
+    uint64_t size, count; /* count 0: empty */
+    uint32_t node, domain;
 } row;
+
+static bool is_row(const row *row, copied block) {
+    return row->size == block.size && row->node == block.node && row->domain == block.domain;
+}
 
 /* Gathers in place of the copies: an open-addressing table as large as need be. */
 static row *gather(const struct copy *copy, size_t *capacity, uint64_t *rows) {
@@ -48,10 +51,11 @@ static row *gather(const struct copy *copy, size_t *capacity, uint64_t *rows) {
         uint64_t used = 0, i;
         for (i = 0; i < copy->count && used * 2 < wanted; i++) {
             copied block = copy->to[i];
-            size_t at = (tm_hash64(block.size * 0x9E3779B97F4A7C15ull + block.node) >> 20) & (wanted - 1);
-            while (table[at].count && (table[at].size != block.size || table[at].node != block.node)) at = (at + 1) & (wanted - 1);
+            uint64_t key = block.size * 0x9E3779B97F4A7C15ull + ((uint64_t)block.domain << 32 | block.node);
+            size_t at = (tm_hash64(key) >> 20) & (wanted - 1);
+            while (table[at].count && !is_row(&table[at], block)) at = (at + 1) & (wanted - 1);
             if (!table[at].count) {
-                table[at] = (row){block.size, block.node, 0};
+                table[at] = (row){block.size, 0, block.node, block.domain};
                 used++;
             }
             table[at].count++;
@@ -190,9 +194,9 @@ static const tm_image *write_image(const struct copy *copy, uint64_t lost) {
         for (size_t i = 0; i < capacity; i++) {
             if (!table[i].count) continue;
             F64(row_size)[next] = (double)table[i].size;
-            F64(row_blocks)[next] = table[i].count;
+            F64(row_blocks)[next] = (double)table[i].count;
             U32(row_node)[next] = table[i].node;
-            U32(row_domain)[next] = 0;
+            U32(row_domain)[next] = table[i].domain;
             next++;
         }
         uint64_t *counters = (uint64_t *)(image + h.counters);
@@ -207,6 +211,13 @@ static const tm_image *write_image(const struct copy *copy, uint64_t lost) {
     return (const tm_image *)image;
 }
 
+static const tm_image *finish(const struct copy *copy, uint64_t lost) {
+    tm_thread *self = tm_hide_begin(); /* dladdr and snprintf are not the program's */
+    const tm_image *image = write_image(copy, lost);
+    tm_hide_end(self);
+    return image;
+}
+
 const tm_image *tm_image_take(void) {
     tm_gate_close();
     uint64_t count = tm_blocks_count();
@@ -217,11 +228,17 @@ const tm_image *tm_image_take(void) {
     uint64_t lost = tm_blocks_lost();
     tm_gate_open(true);
     if (!copy.to) return NULL;
-    tm_thread *self = tm_hide_begin(); /* dladdr and snprintf are not the program's */
-    const tm_image *image = write_image(&copy, lost);
-    tm_hide_end(self);
+    const tm_image *image = finish(&copy, lost);
     tm_arena_unmap(copy.to, bytes);
     return image;
+}
+
+const tm_image *tm_image_of(uint32_t domain, uintptr_t address) {
+    copied block = {0, 0, domain};
+    bool known = domain ? tm_tracked_find(domain, address, &block.size, &block.node)
+                        : tm_block_find(address, &block.size, &block.node);
+    struct copy copy = {&block, known, 1};
+    return finish(&copy, tm_blocks_lost());
 }
 
 void tm_image_release(const tm_image *image) {

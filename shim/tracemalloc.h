@@ -13,7 +13,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define TM_ABI_VERSION 1u
+#define TM_ABI_VERSION 2u
 #define TM_EXPORT __attribute__((visibility("default")))
 
 /* What tracemalloc_status() says. */
@@ -24,6 +24,7 @@
 #define TM_OK 0
 #define TM_ERROR_NO_MEMORY (-1)   /* the arena could not be mapped */
 #define TM_ERROR_STATE (-2)       /* not in a state for this call */
+#define TM_ERROR_BUSY (-4)        /* another thread is at it: try again */
 #define TM_ERROR_CALIBRATION (-3) /* the engine is not laid out as expected; the report says where */
 
 /* Kinds of raw frames. */
@@ -47,7 +48,7 @@
 #define TM_TIER_INLINED 16u
 
 /* Flags of a script. */
-#define TM_SCRIPT_INTERNAL 1u /* part of the runtime itself */
+#define TM_SCRIPT_INTERNAL 1u /* part of the runtime itself, or of the tracer */
 #define TM_SCRIPT_FOREIGN 2u  /* of another isolate (a worker's) than that of the thread that takes the image */
 
 /*
@@ -114,6 +115,10 @@ TM_EXPORT void tracemalloc_reset_peak(void);
 TM_EXPORT void tracemalloc_mute(int32_t on);
 /* A new image, or NULL; to be given back to tracemalloc_release(). */
 TM_EXPORT const tm_image *tracemalloc_snapshot(void);
+/* The address itself: how a runtime's FFI tells that of a buffer or of a pointer of its own. */
+TM_EXPORT uint64_t tracemalloc_address(const void *start);
+/* An image with the block of a domain that begins at an address as its only row, or with none. NULL as above. */
+TM_EXPORT const tm_image *tracemalloc_snapshot_of(uint32_t domain, uint64_t address);
 /* Copies the image, or as much as fits; returns its length. Runtimes may not let a program read at an address itself. */
 TM_EXPORT uint64_t tracemalloc_copy(const tm_image *image, void *out, uint64_t most);
 TM_EXPORT void tracemalloc_release(const tm_image *image);
@@ -123,6 +128,20 @@ TM_EXPORT void tracemalloc_release(const tm_image *image);
  * at all (it is renamed into place). 0, or the number of the system's error, negative.
  */
 TM_EXPORT int32_t tracemalloc_save(const char *path, const void *first, uint64_t first_bytes, const void *second, uint64_t second_bytes);
+
+/* ---- for native libraries ---- */
+
+/*
+ * Trace memory that was not allocated by malloc, under a domain of your own (16 and up); its traceback is that of the
+ * caller. A block that is tracked already gets a new size and traceback. Declare them weak to run untraced as well:
+ *
+ *     __attribute__((weak)) int tracemalloc_track(unsigned domain, uintptr_t address, size_t size);
+ *     if (tracemalloc_track) tracemalloc_track(16, (uintptr_t)block, size);
+ *
+ * 0; -1: no memory for the trace; -2: not tracing. Untracking what is not tracked is no error.
+ */
+TM_EXPORT int tracemalloc_track(unsigned domain, uintptr_t address, size_t size);
+TM_EXPORT int tracemalloc_untrack(unsigned domain, uintptr_t address);
 
 /* ---- V8: driven by lib/runtime/v8.ts ---- */
 
@@ -145,10 +164,19 @@ typedef struct tm_v8_spec {
 #define TM_V8_INLINING 64u
 #define TM_V8_FAST_CALL 128u /* calls from optimised code straight into C */
 
+/* Scripts whose URL begins so are the tracer's own, and are left out as the runtime's are. */
+TM_EXPORT void tracemalloc_v8_hide(const char *url_prefix);
+/*
+ * TM_ERROR_STATE: it was done already in this process, by another thread or copy of the library; the report says what was
+ * found. TM_ERROR_BUSY: another thread does it now.
+ */
 TM_EXPORT int32_t tracemalloc_v8_begin(const tm_v8_spec *spec);
 /* Called from the calibration scripts. Returns the TM_V8_ levels reached, or a negative number for good. */
 TM_EXPORT int32_t tracemalloc_v8_probe(int32_t step);
-/* Accept what was found, or go without JavaScript frames. */
+/* Accept what was found, or go without JavaScript frames. The last says that positions are kept because a profiler runs. */
+#define TM_V8_REFUSE 0
+#define TM_V8_ACCEPT 1
+#define TM_V8_ACCEPT_PROFILED 2
 TM_EXPORT int32_t tracemalloc_v8_end(int32_t accept);
 /*
  * The JavaScript frames of the caller, the most recent first, as {line, column, tiers}; 0 for what is unknown.

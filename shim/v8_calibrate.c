@@ -21,6 +21,8 @@ static struct {
     bool failed, running;
 } state;
 
+static uintptr_t calibrating; /* the thread that does, by its thread pointer; 0: none */
+
 static char report[8192];
 static int report_length;
 
@@ -797,6 +799,11 @@ static bool anything_new(const uint64_t *fp) {
 
 /* ---- what is exported ---- */
 
+static bool begin_exclusively(void) {
+    uintptr_t nobody = 0;
+    return __atomic_compare_exchange_n(&calibrating, &nobody, os_thread_pointer(), false, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED);
+}
+
 int32_t tracemalloc_v8_begin(const tm_v8_spec *spec) {
     tm_thread *self = tm_hide_begin();
     int32_t result = TM_OK;
@@ -804,6 +811,8 @@ int32_t tracemalloc_v8_begin(const tm_v8_spec *spec) {
         result = TM_ERROR_NO_MEMORY;
     } else if (tm_v8_ready) {
         result = TM_ERROR_STATE;
+    } else if (!begin_exclusively()) {
+        result = TM_ERROR_BUSY;
     } else {
         memset(&state, 0, sizeof state);
         memset(&tm_v8, 0, sizeof tm_v8);
@@ -844,7 +853,7 @@ int32_t tracemalloc_v8_probe(int32_t step) {
 }
 
 int32_t tracemalloc_v8_end(int32_t accept) {
-    if (!state.running) return TM_ERROR_STATE;
+    if (!state.running || calibrating != os_thread_pointer()) return TM_ERROR_STATE;
     state.running = false;
     uint32_t needed = TM_V8_FRAMES | TM_V8_ANCHORS;
     if (!(tm_v8_levels & TM_V8_FAST_CALL)) tm_v8.isolate_fast_fp = tm_v8.isolate_fast_pc = 0;
@@ -856,6 +865,7 @@ int32_t tracemalloc_v8_end(int32_t accept) {
         for (unsigned i = 0; i < sizeof LEVELS / sizeof *LEVELS; i++)
             if (tm_v8_levels >> i & 1) say(" %s", LEVELS[i]);
         say("\n");
+        say("positions %s\n", accept == TM_V8_ACCEPT_PROFILED ? "profiler" : "kept");
         TM_V8_LAYOUT(SAY)
     }
 #undef SAY
@@ -863,6 +873,7 @@ int32_t tracemalloc_v8_end(int32_t accept) {
     tm_gate_close();
     tm_v8_ready = usable;
     tm_gate_open(tracing);
+    __atomic_store_n(&calibrating, 0, __ATOMIC_RELEASE);
     return usable ? TM_OK : TM_ERROR_CALIBRATION;
 }
 

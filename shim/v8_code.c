@@ -516,8 +516,16 @@ static bool is_line_end(uint16_t unit) { return unit == '\n' || unit == '\r' || 
 
 static bool starts_with(const char *text, const char *prefix) { return !strncmp(text, prefix, strlen(prefix)); }
 
-/* The runtime's own modules; what people write is a file, a URL, or has no name. */
+static char own_prefix[1024];
+
+void tracemalloc_v8_hide(const char *url_prefix) {
+    size_t length = strlen(url_prefix);
+    if (length < sizeof own_prefix) memcpy(own_prefix, url_prefix, length + 1);
+}
+
+/* The runtime's own modules, and the tracer's; what people write is a file, a URL, or has no name. */
 static bool is_internal(const char *url) {
+    if (*own_prefix && starts_with(url, own_prefix)) return true;
     return starts_with(url, "ext:") || starts_with(url, "node:") || starts_with(url, "internal:") || starts_with(url, "checkin:");
 }
 

@@ -30,12 +30,21 @@ export interface Shim {
   mute(on: boolean): void;
   /** A copy of a new image, or `undefined` where there is no memory for it. */
   snapshot(): Uint8Array<ArrayBuffer> | undefined;
+  /** Where the bytes of a buffer, or what a pointer object of the runtime points to, begin; `undefined` for all else. */
+  addressOf(x: ArrayBufferLike | object): bigint | undefined;
+  /** A copy of an image with the block of a domain that begins at an address as its only row, or with none. */
+  snapshotOf(domain: number, address: bigint): Uint8Array<ArrayBuffer> | undefined;
+  /** Results are 0, -1 (no memory) or -2 (not tracing). */
+  track(domain: number, address: bigint, size: bigint): number;
+  untrack(domain: number, address: bigint): number;
   /** Writes a file of two pieces, whole or not at all; needs no permission. Throws. */
   save(path: string, first: Uint8Array<ArrayBuffer>, second: Uint8Array<ArrayBuffer>): void;
+  /** Scripts whose URL begins so are left out of tracebacks, as the runtime's own are. */
+  v8Hide(urlPrefix: string): void;
   v8Begin(spec: Uint8Array<ArrayBuffer>): number;
   /** Called as a function of its own by the calibration scripts: the shim looks at its caller's frames. */
   readonly v8Probe: (step: number) => number;
-  v8End(accept: boolean): number;
+  v8End(verdict: number): number;
   v8Report(): string;
   /** The caller's frames as line, column (both from 1) and tiers, the most recent first. */
   v8Frames(most: number): Uint32Array;

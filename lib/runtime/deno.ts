@@ -37,6 +37,12 @@ const symbols = {
   tracemalloc_reset_peak: { parameters: [], result: "void" },
   tracemalloc_mute: { parameters: ["i32"], result: "void" },
   tracemalloc_snapshot: { parameters: [], result: "pointer" },
+  tracemalloc_snapshot_of: { parameters: ["u32", "u64"], result: "pointer" },
+  tracemalloc_track: { parameters: ["u32", "u64", "u64"], result: "i32" },
+  tracemalloc_untrack: { parameters: ["u32", "u64"], result: "i32" },
+  buffer_address: { name: "tracemalloc_address", parameters: ["buffer"], result: "u64" },
+  pointer_address: { name: "tracemalloc_address", parameters: ["pointer"], result: "u64" },
+  tracemalloc_v8_hide: { parameters: ["buffer"], result: "void" },
   tracemalloc_copy: { parameters: ["pointer", "buffer", "u64"], result: "u64" },
   tracemalloc_release: { parameters: ["pointer"], result: "void" },
   tracemalloc_save: { parameters: ["buffer", "buffer", "u64", "buffer", "u64"], result: "i32" },
@@ -90,6 +96,14 @@ function openLibrary(path: string): Deno.DynamicLibrary<typeof symbols> {
 
 function makeShim(native: Deno.DynamicLibrary<typeof symbols>["symbols"]): Shim {
   const memory = new BigUint64Array(4);
+  const takeImage = (image: Deno.PointerValue) => {
+    if (image === null) return undefined;
+    // Not by an UnsafePointerView, which would need --allow-ffi for more than the shim.
+    const bytes = new Uint8Array(Number(native.tracemalloc_copy(image, new Uint8Array(0), 0n)));
+    native.tracemalloc_copy(image, bytes, BigInt(bytes.length));
+    native.tracemalloc_release(image);
+    return bytes;
+  };
   return {
     status: native.tracemalloc_status,
     start: native.tracemalloc_start,
@@ -101,23 +115,26 @@ function makeShim(native: Deno.DynamicLibrary<typeof symbols>["symbols"]): Shim 
     },
     resetPeak: native.tracemalloc_reset_peak,
     mute: (on) => native.tracemalloc_mute(on ? 1 : 0),
-    snapshot() {
-      const image = native.tracemalloc_snapshot();
-      if (image === null) return undefined;
-      // Not by an UnsafePointerView, which would need --allow-ffi for more than the shim.
-      const bytes = new Uint8Array(Number(native.tracemalloc_copy(image, new Uint8Array(0), 0n)));
-      native.tracemalloc_copy(image, bytes, BigInt(bytes.length));
-      native.tracemalloc_release(image);
-      return bytes;
+    snapshot: () => takeImage(native.tracemalloc_snapshot()),
+    snapshotOf: (domain, address) => takeImage(native.tracemalloc_snapshot_of(domain, address)),
+    track: native.tracemalloc_track,
+    untrack: native.tracemalloc_untrack,
+    addressOf(x) {
+      if (x instanceof ArrayBuffer || x instanceof SharedArrayBuffer) {
+        return native.buffer_address(new Uint8Array(x as ArrayBuffer));
+      }
+      // Pointer objects have no prototype and nothing else of their own.
+      return Object.getPrototypeOf(x) === null ? native.pointer_address(x as Deno.PointerObject) : undefined;
     },
     save(path, first, second) {
       const name = new TextEncoder().encode(`${path}\0`);
       const result = native.tracemalloc_save(name, first, BigInt(first.length), second, BigInt(second.length));
       if (result !== Result.ok) throw new Error(`cannot write ${path}: system error ${-result}`);
     },
+    v8Hide: (urlPrefix) => native.tracemalloc_v8_hide(new TextEncoder().encode(`${urlPrefix}\0`)),
     v8Begin: native.tracemalloc_v8_begin,
     v8Probe: native.tracemalloc_v8_probe,
-    v8End: (accept) => native.tracemalloc_v8_end(accept ? 1 : 0),
+    v8End: native.tracemalloc_v8_end,
     v8Report() {
       const text = new Uint8Array(8192);
       return new TextDecoder().decode(text.subarray(0, native.tracemalloc_v8_report(text, text.length)));

@@ -1,7 +1,7 @@
 /** What the runtimes on V8 share: calibration, source positions, and the author's lines. */
 import inspector from "node:inspector";
 import vm from "node:vm";
-import { Level, specLayout } from "../tracer/abi.ts";
+import { Level, Result, specLayout, Verdict } from "../tracer/abi.ts";
 import type { Engine, OriginalPosition, Position, Shim } from "./backend.ts";
 
 /** Takes this long at the most, in milliseconds, to see all tiers; what was not seen by then is not decoded. */
@@ -26,12 +26,13 @@ let found: { readonly calibration: Calibration; readonly needsProfiler: boolean 
  * that positions are missing.
  */
 export function openV8(shim: Shim, runtime: V8Runtime): Engine {
+  shim.v8Hide(new URL("../", import.meta.url).href);
   let session = found?.needsProfiler ? startProfiler(runtime) : undefined;
   if (!found) {
-    let calibration = calibrate(shim, runtime);
+    let calibration = calibrate(shim, runtime, Verdict.accept);
     if (calibration.positionsMissing) {
       session = startProfiler(runtime);
-      calibration = calibrate(shim, runtime);
+      calibration = calibrate(shim, runtime, Verdict.acceptProfiled);
     }
     found = { calibration, needsProfiler: session !== undefined };
   }
@@ -74,9 +75,19 @@ type Probe = (step: number) => number;
 type Outermost = (step: number, zero: number, unused: number) => number;
 
 /** The shim accepts what it could verify; the rest of V8 it leaves undecoded. */
-function calibrate(shim: Shim, runtime: V8Runtime): Calibration {
+function calibrate(shim: Shim, runtime: V8Runtime, verdict: number): Calibration {
   const scripts = calibrationScripts();
-  const begun = shim.v8Begin(scripts.spec);
+  let begun = shim.v8Begin(scripts.spec);
+  // Threads of one process share the shim, and what one of them finds.
+  for (const end = performance.now() + 10 * calibrationLimit; begun === Result.busy && performance.now() < end;) {
+    Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 5);
+    begun = shim.v8Begin(scripts.spec);
+  }
+  if (begun === Result.state) {
+    const { layout } = parseReport(shim.v8Report());
+    const profiled = verdict === Verdict.accept && layout.get("positions") === "profiler";
+    return { layout, refusal: undefined, positionsMissing: profiled };
+  }
   if (begun < 0) throw new Error(`the shim did not begin to calibrate (${begun})`);
   const probe = shim.v8Probe;
   const d = scripts.second(probe);
@@ -89,7 +100,7 @@ function calibrate(shim: Shim, runtime: V8Runtime): Calibration {
     for (let i = 0; i < 3; i++) scripts.first((step) => throughNative(() => d(step)))(Step.reentry, 0, 0);
     heatUp(scripts, probe, levels, runtime.fastCalls);
   }
-  const accepted = shim.v8End(levels() > 0) >= 0;
+  const accepted = shim.v8End(levels() > 0 ? verdict : Verdict.refuse) >= 0;
   const { layout, failure } = parseReport(shim.v8Report());
   return {
     layout,

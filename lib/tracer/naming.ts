@@ -20,7 +20,7 @@ export interface NamedFrame {
 /** How blocks are told apart in the attribution that `info` shows; in its order. */
 const reasons = {
   javascript: "JavaScript line",
-  inside: "JavaScript of the runtime itself, none of the program's below",
+  inside: "JavaScript of the runtime itself or of the tracer, none of the program's below",
   position: "JavaScript file, but not the line",
   native: "native code, no JavaScript on the stack",
   thread: "thread without JavaScript",

@@ -2,6 +2,7 @@
 import type { SnapshotMetadata } from "../model/columns.ts";
 import { NotTracingError, UnsupportedError } from "../model/errors.ts";
 import type { Snapshot } from "../model/snapshot.ts";
+import type { Traceback } from "../model/traceback.ts";
 import type { Backend, Engine, Shim } from "../runtime/backend.ts";
 import { detectBackend } from "../runtime/detect.ts";
 import { Result, Status } from "./abi.ts";
@@ -10,7 +11,7 @@ import { Namer, tiersSeen } from "./naming.ts";
 import { snapshotOf, type TracedImage, transferHead } from "./traced_image.ts";
 
 /** What a traced process has. */
-interface Tracing {
+export interface Tracing {
   readonly backend: Backend;
   readonly shim: Shim;
   readonly engine: Engine;
@@ -28,6 +29,8 @@ export interface StartOptions {
 /**
  * Starts to trace: from now on every block of memory that the process allocates with `malloc` and its family is recorded
  * with the lines of JavaScript that allocated it. While already tracing it does nothing, and the limit stays.
+ *
+ * Tracing is the whole process's: threads that allocate are traced too, and a worker's `stop()` stops it for all.
  *
  * Works in a process that was not prepared in any way. Blocks allocated before are not known. On Deno it needs
  * `--allow-ffi` and, where the program was not started by `tracemalloc run`, `--allow-sys` (for the source positions that
@@ -126,16 +129,32 @@ export function stop(): void {
  * @returns `true` between {@linkcode start} and {@linkcode stop}, and under `tracemalloc run`.
  */
 export function isTracing(): boolean {
-  return tracing !== undefined && (tracing.shim.status() & Status.tracing) !== 0;
+  return current() !== undefined;
 }
 
-function needTracing(): Tracing {
-  if (!tracing) {
+/** What is traced now: the shim is the process's, and another thread can have stopped it. */
+function current(): Tracing | undefined {
+  if (tracing && !(tracing.shim.status() & Status.tracing)) {
+    tracing.engine.close();
+    tracing = undefined;
+  }
+  return tracing;
+}
+
+/** The shim while tracing, for what needs no more than that. */
+export function tracingShim(): Shim | undefined {
+  return current()?.shim;
+}
+
+/** What a traced process has. Throws `NotTracingError` when not tracing. */
+export function needTracing(): Tracing {
+  const now = current();
+  if (!now) {
     throw new NotTracingError(
       "memory is not being traced: call start() first, or run the program with `tracemalloc run`",
     );
   }
-  return tracing;
+  return now;
 }
 
 /**
@@ -151,7 +170,7 @@ function needTracing(): Tracing {
  * ```
  */
 export function clearTraces(): void {
-  tracing?.shim.clear();
+  current()?.shim.clear();
 }
 
 /**
@@ -190,9 +209,8 @@ export function getTracebackLimit(): number {
  * @returns The two, in bytes; `[0, 0]` when not tracing.
  */
 export function getTracedMemory(): [current: number, peak: number] {
-  if (!tracing) return [0, 0];
-  const [current, peak] = tracing.shim.memory();
-  return [current, peak];
+  const [size, peak] = current()?.shim.memory() ?? [0, 0];
+  return [size, peak];
 }
 
 /**
@@ -208,7 +226,7 @@ export function getTracedMemory(): [current: number, peak: number] {
  * ```
  */
 export function resetPeak(): void {
-  tracing?.shim.resetPeak();
+  current()?.shim.resetPeak();
 }
 
 /**
@@ -225,7 +243,7 @@ export function resetPeak(): void {
  * @returns Bytes; 0 when not tracing.
  */
 export function getTracemallocMemory(): number {
-  return tracing ? tracing.shim.memory()[2] : 0;
+  return current()?.shim.memory()[2] ?? 0;
 }
 
 /**
@@ -246,11 +264,20 @@ export function takeSnapshot(): Snapshot {
   return muted(needTracing().shim, () => snapshotOf(takeNamedImage()));
 }
 
+/** The traceback of the block of a domain that begins at an address; `null` where there is none. */
+export function blockTraceback(domain: number, address: bigint): Traceback | null {
+  const { shim } = needTracing();
+  return muted(shim, () => {
+    const snapshot = snapshotOf(takeNamedImage(() => shim.snapshotOf(domain, address)));
+    return snapshot.traces.at(0)?.traceback ?? null;
+  });
+}
+
 /** Takes an image of the tables and names its frames. */
-function takeNamedImage(): TracedImage {
-  const { backend, shim, engine, namer } = needTracing();
+function takeNamedImage(take: () => Uint8Array<ArrayBuffer> | undefined = needTracing().shim.snapshot): TracedImage {
+  const { backend, engine, namer } = needTracing();
   const createdAt = Date.now();
-  const bytes = shim.snapshot();
+  const bytes = take();
   if (!bytes) throw new Error("there is no memory for a snapshot");
   const image = readImage(bytes);
   const names = namer.name(image);

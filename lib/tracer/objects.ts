@@ -1,0 +1,110 @@
+/** Single blocks: where an object's memory comes from, and memory that is traced by hand. */
+import { TracemallocError } from "../model/errors.ts";
+import type { Traceback } from "../model/traceback.ts";
+import { Result } from "./abi.ts";
+import { blockTraceback, needTracing, tracingShim } from "./tracing.ts";
+
+/**
+ * Where the memory of an object was allocated.
+ *
+ * Of an ordinary object it is not known: the engine's own heap is not traced.
+ *
+ * @example
+ * ```ts
+ * import { getObjectTraceback } from "@x/tracemalloc";
+ * import { assertEquals } from "@std/assert";
+ *
+ * // Nothing is known of what was allocated while not tracing.
+ * assertEquals(getObjectTraceback(new Uint8Array(8)), null);
+ * ```
+ *
+ * @param x An `ArrayBuffer` or `SharedArrayBuffer`, a view on one, or where a native block begins: an address, or the
+ * runtime's pointer object.
+ * @returns The traceback, or `null`: it was allocated while not tracing or not by `malloc`, or tracing is off.
+ * @throws {TypeError} When `x` is none of these.
+ */
+export function getObjectTraceback(
+  x: ArrayBufferLike | ArrayBufferView | bigint | number | object,
+): Traceback | null {
+  const shim = tracingShim();
+  if (typeof x === "bigint" || typeof x === "number") {
+    const address = toAddress(x);
+    return shim ? blockTraceback(0, address) : null;
+  }
+  if (typeof x !== "object" || x === null) {
+    throw new TypeError(`expected a buffer, a view, a pointer or an address, not ${x === null ? "null" : typeof x}`);
+  }
+  const memory = ArrayBuffer.isView(x) ? x.buffer : x;
+  if (!shim) return null;
+  const address = shim.addressOf(memory);
+  if (address === undefined) {
+    throw new TypeError("expected a buffer, a view, a pointer or an address, not another object");
+  }
+  return blockTraceback(0, address);
+}
+
+/**
+ * Traces memory by hand that `malloc` did not allocate: a mapping, a device's memory, a pool's block. The traceback is the
+ * caller's. Memory that is tracked already gets the new size and traceback.
+ *
+ * Native libraries have the same as a C function of the shim, `tracemalloc_track()`.
+ *
+ * @example
+ * ```ts
+ * import { NotTracingError, track } from "@x/tracemalloc";
+ * import { assertThrows } from "@std/assert";
+ *
+ * assertThrows(() => track(16, 0x1000n, 4096), NotTracingError);
+ * ```
+ *
+ * @param domain Whose memory it is: numbers from 16 to 2^32 − 1 are the user's.
+ * @param address Where it begins; with the domain, what tells it from other memory.
+ * @param size Bytes.
+ * @throws {NotTracingError} When not tracing.
+ * @throws {RangeError} When an argument is out of range.
+ */
+export function track(domain: number, address: bigint | number, size: bigint | number): void {
+  const [number, start] = [toDomain(domain), toAddress(address)];
+  if (typeof size === "number" ? !Number.isSafeInteger(size) : size > Number.MAX_SAFE_INTEGER) {
+    throw new RangeError(`size must be a whole number up to 2^53 - 1, not ${size}`);
+  }
+  if (size < 0) throw new RangeError(`size must not be negative, and is ${size}`);
+  const result = needTracing().shim.track(number, start, BigInt(size));
+  if (result !== Result.ok) throw new TracemallocError("there is no memory left for the trace", "NO_MEMORY");
+}
+
+/**
+ * Forgets memory that {@linkcode track} was told of; nothing where it was not.
+ *
+ * @example
+ * ```ts
+ * import { NotTracingError, untrack } from "@x/tracemalloc";
+ * import { assertThrows } from "@std/assert";
+ *
+ * assertThrows(() => untrack(16, 0x1000n), NotTracingError);
+ * ```
+ *
+ * @param domain The domain given to {@linkcode track}.
+ * @param address The address given to it.
+ * @throws {NotTracingError} When not tracing.
+ * @throws {RangeError} When an argument is out of range.
+ */
+export function untrack(domain: number, address: bigint | number): void {
+  const [number, start] = [toDomain(domain), toAddress(address)];
+  needTracing().shim.untrack(number, start);
+}
+
+function toDomain(domain: number): number {
+  if (!Number.isInteger(domain) || domain < 0 || domain > 0xffff_ffff) {
+    throw new RangeError(`domain must be a whole number from 0 to 2^32 - 1, not ${domain}`);
+  }
+  return domain;
+}
+
+function toAddress(address: bigint | number): bigint {
+  if (typeof address === "number" ? !Number.isSafeInteger(address) : BigInt.asUintN(64, address) !== address) {
+    throw new RangeError(`an address must be a whole number below 2^64, not ${address}`);
+  }
+  if (address < 0) throw new RangeError(`an address must not be negative, and is ${address}`);
+  return BigInt(address);
+}

@@ -188,6 +188,8 @@ typedef struct tm_v8_identity {
 
 /* Decodes the JavaScript functions of one frame, the most recent first. */
 tm_v8_decoded tm_v8_decode(const uint64_t *fp, uintptr_t pc, tm_v8_site *sites, int *count, tm_v8_identity *identity);
+/* Are other functions inlined into this compiled code? */
+bool tm_v8_inlines(const tm_v8_identity *identity);
 bool tm_v8_is_interpreter_return(uintptr_t pc);
 /*
  * Where the frame at fp goes on, if it called a builtin that has no frame of its own: the return address is among what the

@@ -444,6 +444,12 @@ static tm_v8_decoded optimised(tm_tagged shared, tm_tagged code, uintptr_t start
     return TM_V8_COMPILED;
 }
 
+bool tm_v8_inlines(const tm_v8_identity *identity) {
+    if (!tm_v8.deopt_inlining) return true; /* not known */
+    tm_tagged rows = element(identity->data, tm_v8.deopt_inlining);
+    return !tm_is_object(rows) || tm_v8_bytes_length(tm_v8_field(rows, 8)) > 0;
+}
+
 /* ---- any frame ---- */
 
 bool tm_v8_is_interpreter_return(uintptr_t pc) {
@@ -495,6 +501,7 @@ static bool is_code_of(tm_tagged code, tm_tagged shared) {
 #define MOST_BUILTIN_WORDS 256 /* what a builtin without a frame pushes: all registers at the most */
 
 uintptr_t tm_v8_return_to(const uint64_t *below, const uint64_t *fp) {
+    tm_scratch_reset();
     tm_tagged shared = tm_v8_frame_shared(fp);
     if (!shared || tm_v8_type(tm_v8_field(shared, tm_v8.shared_script)) != tm_v8.type_script) return 0;
     for (const uint64_t *at = below + 2; at < fp && at < below + MOST_BUILTIN_WORDS; at++) {

@@ -31,6 +31,7 @@ _Static_assert(sizeof(tm_v8_cached) == 72, "an entry of the cache takes little m
 /* A Smi is never odd. */
 #define KEY_COMPILED 1
 #define KEY_NOT_UNDERSTOOD 3
+#define KEY_PLACELESS 5
 #define USES_NOT_UNDERSTOOD 100
 
 static inline uint64_t load(uint64_t address) { return *(const volatile uint64_t *)address; }
@@ -111,8 +112,21 @@ static const uint32_t *frames_of(const tm_v8_thread *v8, const tm_v8_cached *row
     return row->listed ? v8->lists + row->frame[0] : row->frame;
 }
 
+/*
+ * Where the code was left past what keeps its place (below_builtin()), the function is known, but not the line in it; and
+ * where other functions are inlined into it, not even the function.
+ */
+static tm_v8_decoded forget_place(tm_v8_decoded decoded, const uint64_t *fp, const tm_v8_identity *identity, tm_v8_site *sites,
+                                  int *count) {
+    if (decoded == TM_V8_UNKNOWN || (*count && sites[0].tiers & TM_TIER_BASELINE)) return decoded;
+    if (decoded == TM_V8_COMPILED && tm_v8_inlines(identity)) return TM_V8_UNKNOWN;
+    sites[0] = (tm_v8_site){tm_v8_frame_shared(fp), -1, sites[0].tiers & ~TM_TIER_INLINED};
+    *count = 1;
+    return TM_V8_COMPILED;
+}
+
 /* Decodes a frame and keeps the result; NULL: not a frame of JavaScript. The row is valid until the next call. */
-static __attribute__((noinline)) tm_v8_cached *miss(tm_v8_thread *v8, const uint64_t *fp, uintptr_t pc) {
+static __attribute__((noinline)) tm_v8_cached *miss(tm_v8_thread *v8, const uint64_t *fp, uintptr_t pc, bool placeless) {
     v8->misses++;
     tm_scratch_reset();
     tm_v8_site sites[TM_V8_MOST_INLINED];
@@ -120,13 +134,14 @@ static __attribute__((noinline)) tm_v8_cached *miss(tm_v8_thread *v8, const uint
     tm_v8_identity identity;
     int count;
     tm_v8_decoded decoded = tm_v8_decode(fp, pc, sites, &count, &identity);
+    if (placeless && decoded != TM_V8_NOT_A_FRAME) decoded = forget_place(decoded, fp, &identity, sites, &count);
     tm_tagged shared = tm_v8_frame_shared(fp);
     if (decoded == TM_V8_NOT_A_FRAME) {
         if (shared) v8->no_script = tm_v8_field(shared, tm_v8.shared_script);
         return NULL;
     }
     bool understood = decoded != TM_V8_UNKNOWN;
-    uint64_t key[2] = {pc, understood ? KEY_COMPILED : KEY_NOT_UNDERSTOOD};
+    uint64_t key[2] = {pc, placeless ? KEY_PLACELESS : understood ? KEY_COMPILED : KEY_NOT_UNDERSTOOD};
     if (decoded == TM_V8_INTERPRETED) {
         key[0] = fp[tm_v8.frame_bytecode / 8];
         key[1] = fp[tm_v8.frame_offset / 8];
@@ -172,16 +187,25 @@ static inline tm_v8_cached *hit(tm_v8_thread *v8, const uint64_t *fp, uint64_t a
 }
 
 /*
+ * The frame at fp, which called a builtin without a frame of its own: a write barrier, from where the interpreter has not
+ * saved its offset, nor optimised code a safepoint. Only baseline code says by its return address where it is.
+ */
+static __attribute__((noinline)) tm_v8_cached *below_builtin(tm_v8_thread *v8, const uint64_t *fp, uintptr_t pc) {
+    tm_v8_cached *row = hit(v8, fp, pc, KEY_PLACELESS);
+    return row ? row : miss(v8, fp, pc, true);
+}
+
+/*
  * The frame at fp, whose code is to go on at pc when the frame `below` (NULL: not known) returns; it has a context where
  * frames of V8's own have their type.
  */
-static tm_v8_cached *frame_at(tm_v8_thread *v8, const uint64_t *below, const uint64_t *fp, uintptr_t pc) {
-    if (tm_unlikely(!tm_is_object(fp[tm_v8.frame_function / 8]))) return miss(v8, fp, pc);
+static inline tm_v8_cached *frame_at(tm_v8_thread *v8, const uint64_t *below, const uint64_t *fp, uintptr_t pc) {
+    if (tm_unlikely(!tm_is_object(fp[tm_v8.frame_function / 8]))) return miss(v8, fp, pc, false);
     uint64_t bytecode = fp[tm_v8.frame_bytecode / 8], offset = fp[tm_v8.frame_offset / 8];
     tm_v8_cached *row;
     if (pc == v8->interpreter_return[0] || pc == v8->interpreter_return[1]) {
         row = hit(v8, fp, bytecode, offset);
-        return tm_likely(row != NULL) ? row : miss(v8, fp, pc);
+        return tm_likely(row != NULL) ? row : miss(v8, fp, pc, false);
     }
     row = hit(v8, fp, pc, KEY_COMPILED);
     if (tm_likely(row != NULL)) return row;
@@ -194,14 +218,14 @@ static tm_v8_cached *frame_at(tm_v8_thread *v8, const uint64_t *below, const uin
             v8->interpreter_return[0] = pc;
         } else if (below && v8->with_frame[pc % TM_V8_WITH_FRAME] != pc) {
             uintptr_t real = tm_v8_return_to(below, fp);
-            if (real) return frame_at(v8, NULL, fp, real);
+            if (real) return below_builtin(v8, fp, real);
             v8->with_frame[pc % TM_V8_WITH_FRAME] = pc;
         }
         /* The interpreter elsewhere in the builtins: behind a deoptimisation, at a stack check. */
         if (tm_is_object(bytecode) && tm_is_smi(offset) && (row = hit(v8, fp, bytecode, offset))) return row;
     }
     row = hit(v8, fp, pc, KEY_NOT_UNDERSTOOD);
-    return row ? row : miss(v8, fp, pc);
+    return row ? row : miss(v8, fp, pc, false);
 }
 
 /* ---- walking ---- */
@@ -234,6 +258,7 @@ static bool make_room(tm_v8_thread *v8, uint32_t limit) {
 /* Without the engine's record: the first frame up the frame pointers that is V8's, and the frame that it called. */
 static bool first_by_frame_pointers(const uint64_t **below, const uint64_t **fp, uintptr_t *pc, uintptr_t high) {
     tm_code_region region;
+    tm_scratch_reset();
     for (int i = 0; i < 400; i++) {
         *below = *fp;
         if (!tm_next_frame(fp, pc, high)) return false;

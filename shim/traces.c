@@ -6,6 +6,7 @@
 #define MOST_STRING_BYTES (256ul << 20)
 #define MOST_STRINGS (1ul << 22)
 #define MOST_SCRIPTS (1ul << 20)
+#define MOST_LINES (1ul << 28)
 #define MOST_FRAMES (1ul << 24)
 #define MOST_NODES (1ul << 27)
 
@@ -81,10 +82,9 @@ static void index_drop(hash_index *index) {
     index->used = 0;
 }
 
-static column string_ends, string_bytes, scripts, frames, tiers, nodes;
-static hash_index string_index, frame_index, node_index;
+static column string_ends, string_bytes, scripts, lines, frames, tiers, nodes;
+static hash_index string_index, script_index, frame_index, node_index;
 static tm_lock traces_lock;
-static size_t line_start_bytes;
 
 /* Frame 0 and node 1 say that the tables are full: they are there before that can be. Node 0 is the root. */
 #define FRAME_MEMORY 0
@@ -99,6 +99,7 @@ bool tm_traces_init(void) {
     if (nodes.rows) return true;
     bool ok = column_init(&string_ends, sizeof(uint64_t), MOST_STRINGS) &&
               column_init(&string_bytes, 1, MOST_STRING_BYTES) && column_init(&scripts, sizeof(tm_script), MOST_SCRIPTS) &&
+              column_init(&lines, sizeof(uint32_t), MOST_LINES) &&
               column_init(&frames, sizeof(tm_frame_row), MOST_FRAMES) && column_init(&tiers, 1, MOST_FRAMES) &&
               column_init(&nodes, sizeof(tm_node_row), MOST_NODES);
     if (!ok) {
@@ -120,15 +121,11 @@ void tm_tree_clear(void) {
 }
 
 void tm_traces_clear(void) {
-    for (uint32_t i = 0; i < scripts.count; i++) {
-        const tm_script *script = tm_script_at(i);
-        if (script->line_starts) tm_arena_unmap((void *)script->line_starts, script->line_count * sizeof(uint32_t));
-    }
-    line_start_bytes = 0;
     index_drop(&string_index);
+    index_drop(&script_index);
     index_drop(&frame_index);
     index_drop(&node_index);
-    column *all[] = {&string_ends, &string_bytes, &scripts, &frames, &tiers, &nodes};
+    column *all[] = {&string_ends, &string_bytes, &scripts, &lines, &frames, &tiers, &nodes};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++) column_drop(all[i]);
     tm_traces_generation++;
 }
@@ -140,8 +137,8 @@ static size_t index_bytes(const hash_index *index) {
 }
 
 size_t tm_traces_bytes(void) {
-    const column *all[] = {&string_ends, &string_bytes, &scripts, &frames, &tiers, &nodes};
-    size_t bytes = line_start_bytes + index_bytes(&string_index) + index_bytes(&frame_index) + index_bytes(&node_index);
+    const column *all[] = {&string_ends, &string_bytes, &scripts, &lines, &frames, &tiers, &nodes};
+    size_t bytes = index_bytes(&string_index) + index_bytes(&script_index) + index_bytes(&frame_index) + index_bytes(&node_index);
     for (size_t i = 0; i < sizeof all / sizeof *all; i++) bytes += all[i]->count * all[i]->row_bytes;
     return bytes;
 }
@@ -194,27 +191,50 @@ uint32_t tm_string(const char *bytes, size_t length) {
     return result;
 }
 
-/* ---- scripts: few, looked up only when a frame is decoded for the first time ---- */
+/* ---- scripts: looked up only when a frame is decoded for the first time; programs that use eval have many ---- */
 
 const tm_script *tm_script_at(uint32_t index) { return (const tm_script *)scripts.rows + index; }
 
+static uint64_t hash_script(uint64_t owner, int32_t id, uint32_t url, uint32_t text_length) {
+    return tm_hash64(owner + (uint32_t)id * 0x9E3779B97F4A7C15ull + tm_hash64((uint64_t)url << 32 | text_length));
+}
+
+static uint64_t hash_of_script(uint32_t row) {
+    const tm_script *script = tm_script_at(row);
+    return hash_script(script->owner, script->id, script->url, script->text_length);
+}
+
 uint32_t tm_script_find(uint64_t owner, int32_t id, uint32_t url, uint32_t text_length) {
-    uint32_t count = __atomic_load_n(&scripts.count, __ATOMIC_ACQUIRE);
-    for (uint32_t i = count; i-- > 0;) {
-        const tm_script *script = tm_script_at(i);
-        if (script->id == id && script->owner == owner && script->url == url && script->text_length == text_length) return i;
+    uint64_t hash = hash_script(owner, id, url, text_length);
+    const index_slots *slots = __atomic_load_n(&script_index.slots, __ATOMIC_ACQUIRE);
+    for (uint32_t at = slots ? (uint32_t)(hash >> 32) & slots->mask : 0; slots; at = (at + 1) & slots->mask) {
+        uint32_t row = __atomic_load_n(&slots->slot[at], __ATOMIC_ACQUIRE);
+        if (!row) break;
+        const tm_script *script = tm_script_at(row - 1);
+        if (script->id == id && script->owner == owner && script->url == url && script->text_length == text_length) return row - 1;
     }
     return UINT32_MAX;
 }
 
-uint32_t tm_script_add(const tm_script *script, size_t bytes) {
+uint32_t *tm_script_lines(uint32_t count) {
+    uint32_t *start = NULL;
+    tm_lock_take(&traces_lock);
+    if (count <= lines.most - lines.count) {
+        start = (uint32_t *)lines.rows + lines.count;
+        lines.count += count;
+    }
+    tm_lock_drop(&traces_lock);
+    return start;
+}
+
+uint32_t tm_script_add(const tm_script *script) {
     uint32_t result = UINT32_MAX;
     tm_lock_take(&traces_lock);
-    if (scripts.count < scripts.most) {
+    if (scripts.count < scripts.most && index_reserve(&script_index, hash_of_script)) {
         result = scripts.count;
         ((tm_script *)scripts.rows)[result] = *script;
-        line_start_bytes += bytes;
-        __atomic_store_n(&scripts.count, result + 1, __ATOMIC_RELEASE);
+        scripts.count++;
+        index_insert(&script_index, hash_of_script(result), result);
     }
     tm_lock_drop(&traces_lock);
     return result;

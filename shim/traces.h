@@ -36,8 +36,10 @@ typedef struct tm_script {
 
 /* Index of the script, or UINT32_MAX. */
 uint32_t tm_script_find(uint64_t owner, int32_t id, uint32_t url, uint32_t text_length);
-/* Copies the script; its line starts must be from the arena. */
-uint32_t tm_script_add(const tm_script *script, size_t line_start_bytes);
+/* Room for the line starts of a script; NULL: no memory. */
+uint32_t *tm_script_lines(uint32_t count);
+/* Copies the script; its line starts are from tm_script_lines(). */
+uint32_t tm_script_add(const tm_script *script);
 const tm_script *tm_script_at(uint32_t index);
 
 /* Frame index, or the index of the frame "out of memory". Tiers are added to those the frame was seen in. */

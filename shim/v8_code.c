@@ -519,7 +519,11 @@ uintptr_t tm_v8_return_to(const uint64_t *below, const uint64_t *fp) {
 
 /* ---- scripts and lines ---- */
 
-static bool is_line_end(uint16_t unit) { return unit == '\n' || unit == '\r' || unit == 0x2028 || unit == 0x2029; }
+/* Of a carriage return and a newline, the newline does. */
+static bool ends_line(const uint16_t *text, int64_t at, int64_t length) {
+    if (text[at] == '\r') return at + 1 == length || text[at + 1] != '\n';
+    return text[at] == '\n' || text[at] == 0x2028 || text[at] == 0x2029;
+}
 
 static bool starts_with(const char *text, const char *prefix) { return !strncmp(text, prefix, strlen(prefix)); }
 
@@ -561,26 +565,20 @@ static uint32_t script_of(uint64_t isolate, tm_tagged script) {
         .line_offset = tm_smi(tm_v8_field(script, tm_v8.script_line)),
         .column_offset = tm_smi(tm_v8_field(script, tm_v8.script_column)),
     };
-    uint32_t *starts = NULL;
     uint16_t *text = units >= 0 && units < 16 << 20 ? tm_scratch(2 * (size_t)units + 2) : NULL;
-    size_t bytes = 0;
     if (text && tm_v8_string_units(source, text, units) == units) {
-        uint32_t lines = 1;
-        for (int64_t i = 0; i < units; i++)
-            if (is_line_end(text[i]) && !(text[i] == '\r' && i + 1 < units && text[i + 1] == '\n')) lines++;
-        bytes = lines * sizeof *starts;
-        starts = tm_arena_map(bytes);
+        uint32_t count = 1;
+        for (int64_t i = 0; i < units; i++) count += ends_line(text, i, units);
+        uint32_t *starts = tm_script_lines(count), line = 0;
         if (starts) {
-            uint32_t line = 0;
             starts[line++] = 0;
             for (int64_t i = 0; i < units; i++)
-                if (is_line_end(text[i]) && !(text[i] == '\r' && i + 1 < units && text[i + 1] == '\n'))
-                    starts[line++] = (uint32_t)i + 1;
-            fresh.line_count = lines;
+                if (ends_line(text, i, units)) starts[line++] = (uint32_t)i + 1;
+            fresh.line_count = count;
             fresh.line_starts = starts;
         }
     }
-    return tm_script_add(&fresh, bytes);
+    return tm_script_add(&fresh);
 }
 
 uint32_t tm_v8_frame_of(uint64_t isolate, const tm_v8_site *site) {

@@ -27,11 +27,10 @@ const flags = [
  *
  * The compiler is `$CC`, or `cc`. Throws an `UnsupportedError` when there is none, or when it fails.
  */
-export function ensureShim(): string {
+export function ensureShim(compiler: string = process.env["CC"] || "cc"): string {
   if (process.platform !== "linux" || process.arch !== "x64") {
     throw new UnsupportedError(`the shim knows linux-x64 only, and this is ${process.platform}-${process.arch}`);
   }
-  const compiler = process.env["CC"] || "cc";
   const files = readdirSync(sources).filter((name) => /\.[ch]$/.test(name)).sort();
   const hash = createHash("sha256").update([compiler, ...flags].join("\0"));
   for (const name of files) hash.update(`${name}\0`).update(readFileSync(sources + name)).update("\0");

@@ -10,6 +10,9 @@ import type { Image } from "./image.ts";
 /** The frame of what could not be named. */
 const unknownFilename = "<unknown>";
 
+/** What the shim calls code that has no URL; it has no source map either. */
+const evalUrl = "<eval>";
+
 /** A frame with its name. */
 export interface NamedFrame {
   readonly filename: string;
@@ -44,7 +47,8 @@ export class Namer {
       const script = image.frameOwner[i]!;
       if (
         image.frameKind[i] === FrameKind.script && image.frameLine[i] !== 0 &&
-        !(image.scriptFlags[script]! & ScriptFlag.internal)
+        !(image.scriptFlags[script]! & ScriptFlag.internal) &&
+        image.strings[image.scriptUrl[script]!] !== evalUrl
       ) {
         const frames = mapped.get(script);
         if (frames) frames.push(i);

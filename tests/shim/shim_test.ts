@@ -29,16 +29,23 @@ function eachTestIsOk(output: string): void {
   assert(lines.length >= 13, `only ${lines.length} tests ran:\n${output}`);
 }
 
-test("the shim, preloaded and hooked in at run time", async (context) => {
-  mkdirSync(folder, { recursive: true });
-  runToEnd(process.env["CC"] || "cc", [...flags, source, "-o", program]);
-  const shim = ensureShim();
-  await context.test("preloaded", () => {
-    eachTestIsOk(runToEnd(program, [], { LD_PRELOAD: shim, TRACEMALLOC_PRELOAD: "1" }));
+/** The system's compiler, and both that the shim is written for where they are installed. */
+const compilers = [...new Set([process.env["CC"] || "cc", "gcc", "clang"])].filter((compiler, i) =>
+  i === 0 || !spawnSync(compiler, ["--version"]).error
+);
+
+for (const compiler of compilers) {
+  test(`the shim built by ${compiler}, preloaded and hooked in at run time`, async (context) => {
+    mkdirSync(folder, { recursive: true });
+    runToEnd(compiler, [...flags, source, "-o", program]);
+    const shim = ensureShim(compiler);
+    await context.test("preloaded", () => {
+      eachTestIsOk(runToEnd(program, [], { LD_PRELOAD: shim, TRACEMALLOC_PRELOAD: "1" }));
+    });
+    await context.test("preloaded before another library, which stays in the environment", () => {
+      const others = { LD_PRELOAD: `${shim}:libm.so.6`, EXPECT_LD_PRELOAD: "libm.so.6" };
+      eachTestIsOk(runToEnd(program, [], { ...others, TRACEMALLOC_PRELOAD: "1" }));
+    });
+    await context.test("hooked in", () => eachTestIsOk(runToEnd(program, [shim])));
   });
-  await context.test("preloaded before another library, which stays in the environment", () => {
-    const others = { LD_PRELOAD: `${shim}:libm.so.6`, EXPECT_LD_PRELOAD: "libm.so.6" };
-    eachTestIsOk(runToEnd(program, [], { ...others, TRACEMALLOC_PRELOAD: "1" }));
-  });
-  await context.test("hooked in", () => eachTestIsOk(runToEnd(program, [shim])));
-});
+}

@@ -14,7 +14,6 @@
 #include "unwind.h"
 #include "v8.h"
 
-static tm_lock control_lock; /* one control call at a time */
 static void show_to_libraries(void);
 
 uint32_t tracemalloc_abi(void) { return TM_ABI_VERSION; }
@@ -26,7 +25,7 @@ uint32_t tracemalloc_status(void) {
 int32_t tracemalloc_start(uint32_t nframe) {
     if (nframe < 1 || nframe > 65535) return TM_ERROR_STATE;
     int32_t result = TM_OK;
-    tm_lock_take(&control_lock);
+    tm_lock_take(&tm_control_lock);
     if (tm_gate == TM_GATE_OFF) {
         tm_hooks_resolve();
         if (!tm_traces_init()) {
@@ -41,12 +40,12 @@ int32_t tracemalloc_start(uint32_t nframe) {
             show_to_libraries();
         }
     }
-    tm_lock_drop(&control_lock);
+    tm_lock_drop(&tm_control_lock);
     return result;
 }
 
 int32_t tracemalloc_stop(void) {
-    tm_lock_take(&control_lock);
+    tm_lock_take(&tm_control_lock);
     if (tm_gate != TM_GATE_OFF) {
         if (!tm_preloaded) tm_slots_restore();
         tm_gate_close();
@@ -55,12 +54,12 @@ int32_t tracemalloc_stop(void) {
         tm_traced_reset(true);
         tm_gate_open(false);
     }
-    tm_lock_drop(&control_lock);
+    tm_lock_drop(&tm_control_lock);
     return TM_OK;
 }
 
 int32_t tracemalloc_clear(void) {
-    tm_lock_take(&control_lock);
+    tm_lock_take(&tm_control_lock);
     bool tracing = tm_gate != TM_GATE_OFF;
     if (tracing) {
         tm_gate_close();
@@ -69,13 +68,13 @@ int32_t tracemalloc_clear(void) {
         tm_traced_reset(true);
         tm_gate_open(true);
     }
-    tm_lock_drop(&control_lock);
+    tm_lock_drop(&tm_control_lock);
     return tracing ? TM_OK : TM_ERROR_STATE;
 }
 
 void tracemalloc_memory(uint64_t out[4]) {
     memset(out, 0, 4 * sizeof *out);
-    tm_lock_take(&control_lock);
+    tm_lock_take(&tm_control_lock);
     if (tm_gate != TM_GATE_OFF) {
         tm_gate_close();
         tm_traced_memory(&out[0], &out[1]);
@@ -83,17 +82,17 @@ void tracemalloc_memory(uint64_t out[4]) {
         out[3] = tm_traceback_limit;
         tm_gate_open(true);
     }
-    tm_lock_drop(&control_lock);
+    tm_lock_drop(&tm_control_lock);
 }
 
 void tracemalloc_reset_peak(void) {
-    tm_lock_take(&control_lock);
+    tm_lock_take(&tm_control_lock);
     if (tm_gate != TM_GATE_OFF) {
         tm_gate_close();
         tm_traced_reset(false);
         tm_gate_open(true);
     }
-    tm_lock_drop(&control_lock);
+    tm_lock_drop(&tm_control_lock);
 }
 
 void tracemalloc_mute(int32_t on) {
@@ -105,17 +104,17 @@ void tracemalloc_mute(int32_t on) {
 
 const tm_image *tracemalloc_snapshot(void) {
     const tm_image *image = NULL;
-    tm_lock_take(&control_lock);
+    tm_lock_take(&tm_control_lock);
     if (tm_gate != TM_GATE_OFF) image = tm_image_take();
-    tm_lock_drop(&control_lock);
+    tm_lock_drop(&tm_control_lock);
     return image;
 }
 
 const tm_image *tracemalloc_snapshot_of(uint32_t domain, uint64_t address) {
     const tm_image *image = NULL;
-    tm_lock_take(&control_lock);
+    tm_lock_take(&tm_control_lock);
     if (tm_gate != TM_GATE_OFF) image = tm_image_of(domain, (uintptr_t)address);
-    tm_lock_drop(&control_lock);
+    tm_lock_drop(&tm_control_lock);
     return image;
 }
 
@@ -147,7 +146,7 @@ int tracemalloc_untrack(unsigned domain, uintptr_t address) {
 static void show_to_libraries(void) {
     Dl_info info;
     tm_thread *self = tm_hide_begin();
-    if (!tm_preloaded && dladdr((const void *)&control_lock, &info) && info.dli_fname)
+    if (!tm_preloaded && dladdr((const void *)&tm_control_lock, &info) && info.dli_fname)
         dlopen(info.dli_fname, RTLD_NOW | RTLD_NOLOAD | RTLD_GLOBAL);
     tm_hide_end(self);
 }

@@ -97,7 +97,7 @@ uint64_t tm_lost_nested(void) {
 tm_thread *tm_hide_begin(void) {
     tm_thread *self = tm_self ? tm_self : tm_thread_attach();
     if (!self || self->busy) return NULL;
-    self->busy = 1;
+    self->busy = TM_HIDDEN;
     return self;
 }
 
@@ -108,6 +108,7 @@ void tm_hide_end(tm_thread *self) {
 /* ---- the gate ---- */
 
 static tm_lock gate_lock;
+tm_lock tm_control_lock;
 
 bool tm_gate_wait(tm_thread *self) {
     for (;;) {
@@ -116,7 +117,7 @@ bool tm_gate_wait(tm_thread *self) {
         tm_leave(self);
         if (gate == TM_GATE_OFF) return false;
         os_wait(&tm_gate, TM_GATE_CLOSED);
-        self->busy = 1;
+        self->busy = TM_BUSY;
         __atomic_thread_fence(__ATOMIC_SEQ_CST);
     }
 }
@@ -125,7 +126,7 @@ void tm_gate_close(void) {
     if (!tm_self) tm_thread_attach();
     tm_lock_take(&gate_lock);
     /* What this thread allocates while the gate is closed must not wait for the gate. */
-    if (tm_self) tm_self->busy = 1;
+    if (tm_self) tm_self->busy = TM_HIDDEN;
     __atomic_store_n(&tm_gate, TM_GATE_CLOSED, __ATOMIC_SEQ_CST);
     if (!os_barrier_all() && !tm_gate_fenced) {
         /* From now on every thread fences for itself; those inside without a fence are out within a moment. */
@@ -206,6 +207,8 @@ static void after_fork_in_parent(void) { tm_gate_open(tracing_before_fork); }
 
 static void after_fork_in_child(void) {
     os_forked();
+    /* Nobody is inside the tables, but a thread that is gone may have been on its way there. */
+    records_lock = tm_control_lock = 0;
     for (uint32_t i = 0; i < record_count; i++) {
         if (records[i] == tm_self) {
             records[i]->id = os_thread_id();

@@ -8,7 +8,7 @@
 struct tm_v8_thread;
 
 typedef struct tm_thread {
-    /* Set while the thread is inside the tracer: stops re-entry from signal handlers, and the gate waits for it. */
+    /* Not 0 while the thread is inside the tracer: stops re-entry, and the gate waits for it. See TM_BUSY. */
     volatile uint32_t busy;
     int32_t id; /* 0: the record is free */
     uint32_t index;
@@ -24,6 +24,9 @@ typedef struct tm_thread {
     bool ran_javascript; /* JavaScript was on its stack before */
     char name[16];
 } tm_thread;
+
+/* In a hook: a signal handler's calls are lost. Or in the tracer's own work, whose calls are nobody's. */
+enum { TM_BUSY = 1, TM_HIDDEN = 2 };
 
 /* The gate. Read on every call: kept apart from what is written often. */
 enum { TM_GATE_OFF = 0, TM_GATE_OPEN = 1, TM_GATE_CLOSED = 2 };
@@ -51,10 +54,10 @@ static inline tm_thread *tm_enter(void) {
         if (!self) return NULL;
     }
     if (tm_unlikely(self->busy)) {
-        self->lost_nested++;
+        self->lost_nested += self->busy == TM_BUSY;
         return NULL;
     }
-    self->busy = 1;
+    self->busy = TM_BUSY;
     if (tm_unlikely(tm_gate_fenced)) __atomic_thread_fence(__ATOMIC_SEQ_CST);
     else __atomic_signal_fence(__ATOMIC_SEQ_CST);
     if (tm_unlikely(tm_gate != TM_GATE_OPEN) && !tm_gate_wait(self)) return NULL;
@@ -75,6 +78,9 @@ void tm_hide_end(tm_thread *self);
  */
 void tm_gate_close(void);
 void tm_gate_open(bool tracing);
+
+/* One control call at a time: the functions that runtimes call. */
+extern tm_lock tm_control_lock;
 
 /* Only with the gate closed. */
 void tm_each_thread(void (*each)(tm_thread *thread, void *context), void *context);

@@ -269,6 +269,7 @@ static void signal_handlers(void) {
         raise(SIGUSR1);
     }
     EXPECT(signals == 1000, "%d signals", (int)signals);
+    EXPECT(counter(TM_COUNT_LOST_NESTED) == 0, "calls were lost though no hook was interrupted");
 }
 
 static void forks(void) {
@@ -281,6 +282,9 @@ static void forks(void) {
             void *own = opaque(malloc(6000005));
             bool right = blocks_of(6000003) == 1 && blocks_of(6000005) == 1;
             free(own);
+            pthread_t other;
+            right &= pthread_create(&other, NULL, one_block, NULL) == 0 && pthread_join(other, &own) == 0;
+            right &= blocks_of(5000003) == 1 && blocks_of(6000005) == 0;
             _exit(right ? 0 : 1);
         }
         int status = -1;

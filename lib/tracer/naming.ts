@@ -10,8 +10,10 @@ import type { Image } from "./image.ts";
 /** The frame of what could not be named. */
 const unknownFilename = "<unknown>";
 
-/** What the shim calls code that has no URL; it has no source map either. */
-const evalUrl = "<eval>";
+/** Can code have one? Not that of the runtime itself, nor what the shim calls `<eval>` because it has no URL. */
+function hasSourceMap(url: string): boolean {
+  return !/^(?:ext|node|internal|checkin):|^<eval>$/.test(url);
+}
 
 /** A frame with its name. */
 export interface NamedFrame {
@@ -47,8 +49,7 @@ export class Namer {
       const script = image.frameOwner[i]!;
       if (
         image.frameKind[i] === FrameKind.script && image.frameLine[i] !== 0 &&
-        !(image.scriptFlags[script]! & ScriptFlag.internal) &&
-        image.strings[image.scriptUrl[script]!] !== evalUrl
+        hasSourceMap(image.strings[image.scriptUrl[script]!]!)
       ) {
         const frames = mapped.get(script);
         if (frames) frames.push(i);

@@ -2,7 +2,6 @@ import { assert, assertEquals, assertMatch, assertThrows } from "@std/assert";
 import { test } from "node:test";
 import {
   clearTraces,
-  Filter,
   getTracebackLimit,
   getTracedMemory,
   getTracemallocMemory,

@@ -3,8 +3,6 @@
 #include <pthread.h>
 #include <string.h>
 
-#include "v8.h"
-
 #define MOST_THREADS 16384
 #define RECORDS_A_MAP 64
 
@@ -76,7 +74,7 @@ tm_thread *tm_thread_attach(void) {
         record->ran_javascript = false;
         record->stack_low = low;
         record->stack_high = high;
-        if (record->v8) tm_v8_forget(record->v8);
+        record->incarnation++;
         os_thread_name(record->name);
         tm_self = record;
     } else {

@@ -13,6 +13,7 @@ typedef struct tm_thread {
     int32_t id; /* 0: the record is free */
     uint32_t index;
     uint32_t generation;  /* of the tables that the cached indexes below belong to */
+    uint32_t incarnation; /* counts the threads that the record was of: what others keep of the one before is void */
     uint32_t thread_node; /* traceback of blocks on this thread with no JavaScript; 0: not known yet */
     uint64_t calls;
     /* Bytes recorded less bytes forgotten since the last flush, and the highest that was. */

@@ -91,6 +91,7 @@ extern uint64_t tm_v8_interpreter_offset;
 typedef struct tm_v8_thread {
     uint64_t isolate;                  /* that the rest belongs to */
     uint32_t generation;               /* of the frame indexes */
+    uint32_t incarnation;              /* of the thread's record */
     uintptr_t interpreter_return[2];   /* seen in this isolate */
 #define TM_V8_WITH_FRAME 61
     uintptr_t with_frame[TM_V8_WITH_FRAME]; /* places in builtins, by remainder, that have frames of their own */
@@ -237,7 +238,6 @@ typedef enum tm_v8_walk_end {
  * record of its frames cannot be used.
  */
 tm_v8_walk_end tm_v8_walk(tm_thread *self, const uint64_t *fp, uint32_t limit, uint32_t **frames, uint32_t *count);
-void tm_v8_forget(struct tm_v8_thread *v8);
 /* The calling thread's isolate; 0: it has none. */
 uint64_t tm_v8_isolate(void);
 uint64_t tm_v8_misses(void);

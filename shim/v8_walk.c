@@ -53,7 +53,7 @@ tm_v8_thread *tm_v8_thread_of(tm_thread *self) {
     return v8;
 }
 
-void tm_v8_forget(tm_v8_thread *v8) {
+static void forget(tm_v8_thread *v8) {
     memset(v8->cache, 0, CACHE_ROWS * sizeof *v8->cache);
     v8->lists_used = 0;
     v8->interpreter_return[0] = v8->interpreter_return[1] = 0;
@@ -287,10 +287,11 @@ tm_v8_walk_end tm_v8_walk(tm_thread *self, const uint64_t *fp, uint32_t limit, u
     else if (!self->ran_javascript) return TM_V8_NO_ISOLATE;
     tm_v8_thread *v8 = tm_v8_thread_of(self);
     if (tm_unlikely(!v8 || !make_room(v8, limit))) return TM_V8_NO_ISOLATE;
-    if (tm_unlikely(v8->isolate != isolate || v8->generation != tm_traces_generation)) {
-        tm_v8_forget(v8);
+    if (tm_unlikely(v8->isolate != isolate || v8->generation != tm_traces_generation || v8->incarnation != self->incarnation)) {
+        forget(v8);
         v8->isolate = isolate;
         v8->generation = tm_traces_generation;
+        v8->incarnation = self->incarnation;
     }
     uint64_t fast_fp = tm_v8.isolate_fast_fp ? load(isolate + (uint64_t)tm_v8.isolate_fast_fp) : 0;
     const uint64_t *below = NULL;

@@ -5,7 +5,9 @@
 import { existsSync } from "node:fs";
 import { root } from "./runtimes.mjs";
 
-const sources = ["mod.ts", "cli.ts", "lib", "tests", "bench", "tools"].filter((path) => existsSync(root + path));
+const sources = ["mod.ts", "cli.ts", "lib", "tests", "bench", "tools", "examples"].filter((path) =>
+  existsSync(root + path)
+);
 
 export const checks = [
   { name: "format", command: ["deno", "fmt", "--check"] },

@@ -1,14 +1,16 @@
 /**
  * Changes lib/model in one place at a time (a comparison, a sign, a number, a rounding, a statement left out) and runs
- * its tests: every change must make one of them fail. Prints the changes that none noticed.
+ * its tests: every change must make one of them fail, or stand in tests/model/SURVIVORS.md with the reason why it is
+ * harmless. Prints the changes that no test noticed and how many there are; the exit code is 1 where those are not the
+ * ones that stand there.
  *
  *   deno run -A tools/mutate.ts [part of a file name]…
  *
- * Works on a copy, so that the tree may be worked in meanwhile.
+ * Works on copies, one for each processor, so that the tree may be worked in meanwhile.
  */
-import { spawnSync } from "node:child_process";
+import { spawn, spawnSync } from "node:child_process";
 import { cpSync, mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { availableParallelism, tmpdir } from "node:os";
 import { join } from "node:path";
 import process from "node:process";
 import { root, runtimes } from "./runtimes.mjs";
@@ -16,19 +18,28 @@ import { scan } from "./scan.ts";
 
 const folder = "lib/model/";
 
-/** The tests that must notice a change of a file, the quickest first. */
-const tests = {
-  "fold_rows.ts": ["tests/model/fold_rows_test.ts", "tests/format/roundtrip_test.ts"],
-  "source_lines.ts": ["tests/host/host_test.ts", "tests/conformance/conformance_test.ts"],
-  "snapshot.ts": ["tests/model/snapshot_test.ts", "tests/host/host_test.ts", "tests/conformance/conformance_test.ts"],
-  others: [
-    "tests/model/values_test.ts",
-    "tests/model/fnmatch_test.ts",
-    "tests/model/snapshot_test.ts",
-    "tests/conformance/conformance_test.ts",
-    "tests/laws/laws_test.ts",
-  ],
+/** The tests that must notice a change, the quickest first; the first one that fails ends it. */
+const tests = [
+  "model/values",
+  "model/snapshot",
+  "model/fnmatch",
+  "host/host",
+  "conformance/conformance",
+  "model/fold_rows",
+  "laws/laws",
+  "format/roundtrip",
+  "aggregate/aggregate",
+];
+
+/** The tests that come first for a file. */
+const ownTests: Readonly<Record<string, readonly string[]>> = {
+  "fnmatch.ts": ["model/fnmatch"],
+  "fold_rows.ts": ["model/fold_rows"],
+  "source_lines.ts": ["host/host"],
 };
+
+/** Where the changes stand that no test can notice, and why. */
+const knownFile = "tests/model/SURVIVORS.md";
 
 /** What is changed into what, outside of comments, strings and regular expressions. */
 const changes: readonly (readonly [RegExp, string])[] = [
@@ -73,36 +84,92 @@ const changes: readonly (readonly [RegExp, string])[] = [
   [/\bbreak;/g, ";"],
 ];
 
-const wanted = process.argv.slice(2);
-const copy = mkdtempSync(join(tmpdir(), "tracemalloc-mutate-"));
-try {
-  for (const path of ["lib", "tests", "vendor", "mod.ts", "cli.ts", "package.json", "tsconfig.json", "bunfig.toml"]) {
-    cpSync(root + path, join(copy, path), { recursive: true });
-  }
-  symlinkSync(`${root}node_modules`, join(copy, "node_modules"));
-  let killed = 0;
-  const survivors: string[] = [];
-  for (const name of readdirSync(root + folder).sort()) {
-    if (wanted.length > 0 && !wanted.some((part) => name.includes(part))) continue;
-    if (!testsPass(name)) throw new Error(`the tests of ${name} fail without any change`);
-    const path = join(copy, folder, name);
-    const source = readFileSync(path, "utf8");
-    for (const { mutant, at, text } of mutants(source)) {
-      writeFileSync(path, mutant);
-      if (testsPass(name)) {
-        const line = source.slice(0, at).split("\n").length;
-        survivors.push(`${folder}${name}:${line}: ${source.split("\n")[line - 1]!.trim()}   ->   ${text}`);
-        console.log(survivors.at(-1));
-      } else killed++;
-    }
-    writeFileSync(path, source);
-    console.log(`${folder}${name}: ${killed} of ${killed + survivors.length} changes noticed so far`);
-  }
-} finally {
-  rmSync(copy, { recursive: true });
+/** A change of a file. */
+interface Mutant {
+  readonly file: string;
+  /** The whole source with the change. */
+  readonly source: string;
+  /** The line as it is, and as it becomes. */
+  readonly code: string;
+  readonly becomes: string;
+  readonly lineno: number;
 }
 
-function* mutants(source: string): Generator<{ mutant: string; at: number; text: string }> {
+const wanted = process.argv.slice(2);
+const sources = readdirSync(root + folder).sort()
+  .filter((name) => wanted.length === 0 || wanted.some((part) => name.includes(part)))
+  .map((name) => ({ file: folder + name, source: readFileSync(root + folder + name, "utf8") }));
+const scratch = mkdtempSync(join(tmpdir(), "tracemalloc-mutate-"));
+try {
+  const copies = Array.from({ length: Math.min(8, availableParallelism()) }, (_, i) => copyTree(join(scratch, `${i}`)));
+  const limits = await timeLimits(copies[0]!);
+  const mutants = onlyPrograms(sources.flatMap(({ file, source }) => [...makeMutants(file, source)]));
+  const waiting = [...mutants];
+  const survivors: Mutant[] = [];
+  const fates = { noticed: 0, "timed out": 0 };
+  await Promise.all(copies.map(async (copy) => {
+    for (let mutant = waiting.shift(); mutant !== undefined; mutant = waiting.shift()) {
+      const path = join(copy, mutant.file);
+      const original = readFileSync(path);
+      writeFileSync(path, mutant.source);
+      const fate = await run(copy, mutant.file, limits);
+      writeFileSync(path, original);
+      if (fate !== "survived") fates[fate]++;
+      else {
+        survivors.push(mutant);
+        console.log(`${mutant.file}:${mutant.lineno}\n  - ${mutant.code}\n  + ${mutant.becomes}`);
+      }
+    }
+  }));
+  process.exitCode = report(mutants, survivors, fates) ? 0 : 1;
+} finally {
+  rmSync(scratch, { recursive: true });
+}
+
+/** Prints the figures and compares the survivors with those that are known; is all as it is written there? */
+function report(mutants: Mutant[], survivors: Mutant[], fates: { noticed: number; "timed out": number }): boolean {
+  console.log();
+  for (const { file } of sources) {
+    const all = mutants.filter((mutant) => mutant.file === file).length;
+    const left = survivors.filter((mutant) => mutant.file === file).length;
+    console.log(`${file}: ${all - left} of ${all}`);
+  }
+  const rest = readKnown();
+  const unknown = survivors.filter(({ file, code, becomes }) => {
+    const at = rest.findIndex((row) => row.file === file && row.code === code && row.becomes === becomes);
+    if (at >= 0) rest.splice(at, 1);
+    return at < 0;
+  });
+  for (const { file, lineno, code, becomes } of unknown) {
+    console.log(`not in ${knownFile}: ${file}:${lineno}\n  - ${code}\n  + ${becomes}`);
+  }
+  const gone = rest.filter(({ file }) => sources.some((one) => one.file === file));
+  for (const { file, code, becomes } of gone) {
+    console.log(`in ${knownFile}, but noticed or no more: ${file}\n  - ${code}\n  + ${becomes}`);
+  }
+  const killed = mutants.length - survivors.length;
+  console.log(
+    `${killed} of ${mutants.length} changes noticed (${(100 * killed / mutants.length).toFixed(1)} %), ` +
+      `${fates["timed out"]} of them by a test that did not end; ${survivors.length} survived, ` +
+      `${unknown.length} of them without a known reason`,
+  );
+  return unknown.length === 0 && gone.length === 0;
+}
+
+/** The rows of the tables of known survivors, each under the heading that names its file. */
+function readKnown(): { file: string; code: string; becomes: string }[] {
+  const known: { file: string; code: string; becomes: string }[] = [];
+  let file = "";
+  for (const line of readFileSync(root + knownFile, "utf8").split("\n")) {
+    file = /^## (.*)/.exec(line)?.[1] ?? file;
+    const cells = line.split(/(?<!\\)\|/).map((cell) => cell.trim().replaceAll("\\|", "|"));
+    const [code, becomes] = cells.slice(1, 3).map((cell) => /^(`+) ?(.*?) ?\1$/.exec(cell)?.[2]);
+    if (code !== undefined && becomes !== undefined) known.push({ file, code, becomes });
+  }
+  return known;
+}
+
+function* makeMutants(file: string, source: string): Generator<Mutant> {
   const { code } = scan(source);
   const seen = new Set<string>();
   for (const [pattern, replacement] of changes) {
@@ -112,20 +179,75 @@ function* mutants(source: string): Generator<{ mutant: string; at: number; text:
       const mutant = source.slice(0, match.index) + text + source.slice(end);
       if (seen.has(mutant)) continue;
       seen.add(mutant);
-      yield { mutant, at: match.index, text: text.trim() };
+      const index = source.slice(0, match.index).split("\n").length - 1;
+      const [line, becomes] = [source, mutant].map((one) => one.split("\n")[index]!.trim()) as [string, string];
+      yield { file, source: mutant, code: line, becomes, lineno: index + 1 };
     }
   }
 }
 
-function testsPass(name: string): boolean {
-  return ((tests as Record<string, string[]>)[name] ?? tests.others).every((test) => {
-    const { status } = spawnSync(runtimes.bun, ["test", "--bail", "--timeout=60000", `./${test}`], {
-      cwd: copy,
-      env: { ...process.env, TRACEMALLOC_SEED: "1", TRACEMALLOC_CASES: "300" },
-      stdio: "ignore",
-      timeout: 30_000,
-      killSignal: "SIGKILL",
-    });
-    return status === 0;
+/** Leaves out what is no TypeScript any more, such as `??` beside `&&`: no test is needed to notice it. */
+function onlyPrograms(mutants: Mutant[]): Mutant[] {
+  const check = `
+    const transpiler = new Bun.Transpiler({ loader: "ts" });
+    const parses = (source) => { try { transpiler.transformSync(source); return true; } catch { return false; } };
+    console.log(JSON.stringify(JSON.parse(await Bun.stdin.text()).map(parses)));`;
+  const { stdout } = spawnSync(runtimes.bun, ["-e", check], {
+    encoding: "utf8",
+    input: JSON.stringify(mutants.map(({ source }) => source)),
+    maxBuffer: 2 ** 26,
+  });
+  const parses = JSON.parse(stdout) as boolean[];
+  return mutants.filter((_, i) => parses[i]);
+}
+
+function copyTree(copy: string): string {
+  for (const path of ["lib", "tests", "vendor", "mod.ts", "cli.ts", "package.json", "tsconfig.json", "bunfig.toml"]) {
+    cpSync(root + path, join(copy, path), { recursive: true });
+  }
+  symlinkSync(`${root}node_modules`, join(copy, "node_modules"));
+  // The same random values for all, so that what survives does not depend on luck.
+  writeFileSync(join(copy, "seed.ts"), 'import fc from "fast-check";\nfc.configureGlobal({ seed: 1 });\n');
+  return copy;
+}
+
+/** Milliseconds that each test may take: far more than it takes without any change, as other programs run, too. */
+async function timeLimits(copy: string): Promise<Map<string, number>> {
+  const limits = new Map<string, number>();
+  for (const test of tests) {
+    const started = performance.now();
+    if (await runTest(copy, test, 60_000) !== "survived") throw new Error(`${test} fails without any change`);
+    limits.set(test, Math.round(5 * (performance.now() - started) + 3000));
+  }
+  return limits;
+}
+
+type Fate = "survived" | "noticed" | "timed out";
+
+async function run(copy: string, file: string, limits: Map<string, number>): Promise<Fate> {
+  const own = ownTests[file.slice(folder.length)] ?? [];
+  for (const test of new Set([...own, ...tests])) {
+    const fate = await runTest(copy, test, limits.get(test)!);
+    if (fate !== "survived") return fate;
+  }
+  return "survived";
+}
+
+function runTest(copy: string, test: string, limit: number): Promise<Fate> {
+  const args = ["test", "--bail", "--preload=./seed.ts", `--timeout=${limit}`, `./tests/${test}_test.ts`];
+  const child = spawn(runtimes.bun, args, {
+    cwd: copy,
+    // No questions to python3: its recorded answers do.
+    env: { ...process.env, TRACEMALLOC_SEED: "1", TRACEMALLOC_CASES: "0" },
+    stdio: "ignore",
+    timeout: limit,
+    killSignal: "SIGKILL",
+  });
+  return new Promise((resolve, reject) => {
+    child.on("error", reject);
+    child.on(
+      "close",
+      (code, signal) => resolve(signal === "SIGKILL" ? "timed out" : code === 0 ? "survived" : "noticed"),
+    );
   });
 }

@@ -2,6 +2,7 @@ import type { SnapshotColumns } from "./columns.ts";
 import { compareStrings } from "./compare_strings.ts";
 import { Frame } from "./frame.ts";
 import { PairTable } from "./pair_table.ts";
+import { startsOf } from "./starts_of.ts";
 
 /** What stands for the frame of the root, so that no other node is taken for it. */
 const rootFrame = 0xffff_ffff;
@@ -87,22 +88,23 @@ export class Dictionary {
   rankNodes(): Uint32Array {
     const { first: parents, second: frames, length } = this.nodes;
     const frameRanks = this.rankFrames();
-    // Children by parent, and among the same parent by frame: two stable counting sorts.
-    let order = new Uint32Array(length - 1);
-    for (let i = 1; i < length; i++) order[i - 1] = i;
-    order = countingSort(order, (node) => frameRanks[frames[node]!]!, this.frames.length);
-    order = countingSort(order, (node) => parents[node]!, length);
-    const firstChild = new Uint32Array(length + 1);
-    for (let i = 1; i < length; i++) firstChild[parents[i]! + 1]! += 1;
-    for (let i = 0; i < length; i++) firstChild[i + 1]! += firstChild[i]!;
+    // All but the root by parent, and among the same parent by frame: two stable counting sorts.
+    const byFrame = countingSort(
+      new Uint32Array(length - 1).map((_, i) => i + 1),
+      (node) => frameRanks[frames[node]!]!,
+      this.frames.length,
+    );
+    const order = countingSort(byFrame, (node) => parents[node]!, length);
+    const nextChild = startsOf(countKeys(order, (node) => parents[node]!, length));
     const places = new Uint32Array(length);
     // The walk goes down to the next child of `node`, or up when there is none left.
-    const nextChild = firstChild.slice();
     let place = 0;
     for (let node = 0;;) {
-      if (nextChild[node]! < firstChild[node + 1]!) {
-        node = order[nextChild[node]!++]!;
-        places[node] = ++place;
+      const child = order[nextChild[node]!];
+      if (child !== undefined && parents[child] === node) {
+        nextChild[node]! += 1;
+        places[child] = ++place;
+        node = child;
       } else if (node === 0) return places;
       else node = parents[node]!;
     }
@@ -111,11 +113,8 @@ export class Dictionary {
 
 /** The place of each of the numbers below `length` in an order. */
 function ranks(length: number, compare: (a: number, b: number) => number): Uint32Array {
-  const order = new Uint32Array(length);
-  for (let i = 0; i < length; i++) order[i] = i;
-  order.sort(compare);
   const places = new Uint32Array(length);
-  for (let i = 0; i < length; i++) places[order[i]!] = i;
+  places.map((_, i) => i).sort(compare).forEach((number, place) => places[number] = place);
   return places;
 }
 
@@ -125,13 +124,19 @@ function countingSort(
   key: (value: number) => number,
   limit: number,
 ): Uint32Array<ArrayBuffer> {
-  const starts = new Uint32Array(limit + 1);
-  for (let i = 0; i < values.length; i++) starts[key(values[i]!) + 1]! += 1;
-  for (let i = 0; i < limit; i++) starts[i + 1]! += starts[i]!;
+  const next = startsOf(countKeys(values, key, limit));
   const sorted = new Uint32Array(values.length);
-  for (let i = 0; i < values.length; i++) {
-    const value = values[i]!;
-    sorted[starts[key(value)]!++] = value;
-  }
+  for (const value of values) sorted[next[key(value)]!++] = value;
   return sorted;
+}
+
+/** How many values have each key below `limit`. */
+function countKeys(
+  values: Uint32Array<ArrayBuffer>,
+  key: (value: number) => number,
+  limit: number,
+): Uint32Array<ArrayBuffer> {
+  const counts = new Uint32Array(limit);
+  for (const value of values) counts[key(value)]! += 1;
+  return counts;
 }

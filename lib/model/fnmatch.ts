@@ -28,7 +28,7 @@ function parse(pattern: readonly string[]): (One | typeof star)[] {
       parts.push(() => true);
     } else {
       const end = character === "[" ? endOfBrackets(pattern, i) : -1;
-      if (end < 0) parts.push(literal(character));
+      if (end === -1) parts.push(literal(character));
       else {
         parts.push(brackets(pattern.slice(i + 1, end)));
         i = end;
@@ -80,7 +80,7 @@ function ranges(content: readonly string[]): string[][] {
   let at = content[0] === "!" ? 2 : 1;
   for (;;) {
     at = content.indexOf("-", at);
-    if (at < 0) break;
+    if (at === -1) break;
     chunks.push(content.slice(start, at));
     start = at + 1;
     // What ends a range cannot begin another one.
@@ -115,20 +115,20 @@ function codePoints(text: string): number[] {
 /** Takes as few characters as possible for each star, and one more for the last star where that fails. */
 function matches(parts: readonly (One | typeof star)[], name: readonly number[]): boolean {
   let part = 0;
-  let lastStar = -1;
-  let takenByStar = 0;
   let at = 0;
+  /** What comes after the last star, and what it has not taken. */
+  let last: { readonly part: number; at: number } | undefined;
   while (at < name.length) {
     const expected = parts[part];
     if (expected === star) {
-      lastStar = part++;
-      takenByStar = at;
+      part++;
+      last = { part, at };
     } else if (expected !== undefined && expected(name[at]!)) {
       part++;
       at++;
-    } else if (lastStar >= 0) {
-      part = lastStar + 1;
-      at = ++takenByStar;
+    } else if (last !== undefined) {
+      part = last.part;
+      at = ++last.at;
     } else return false;
   }
   if (parts[part] === star) part++;

@@ -1,3 +1,5 @@
+import { startsOf } from "./starts_of.ts";
+
 /** Rows of traces, as in {@linkcode SnapshotColumns}. */
 export interface TraceRows {
   readonly domain: Uint32Array;
@@ -109,7 +111,7 @@ function hashRow(domain: number, size: number, traceback: number): number {
  */
 function orderBy(key: Uint32Array, before: Uint32Array | null): Uint32Array | null {
   let most = 0;
-  for (let i = 0; i < key.length; i++) if (key[i]! > most) most = key[i]!;
+  for (let i = 0; i < key.length; i++) most = Math.max(most, key[i]!);
   let order = before;
   // As a rule there are fewer keys than buckets, and this is done once.
   for (let unit = 1; unit <= most; unit *= MAX_BUCKETS) {
@@ -118,7 +120,7 @@ function orderBy(key: Uint32Array, before: Uint32Array | null): Uint32Array | nu
       order,
       key.length,
       buckets,
-      unit === 1 && most < MAX_BUCKETS ? key : key.map((value) => Math.floor(value / unit) % MAX_BUCKETS),
+      most < MAX_BUCKETS ? key : key.map((value) => Math.floor(value / unit) % MAX_BUCKETS),
     );
   }
   return order;
@@ -126,13 +128,13 @@ function orderBy(key: Uint32Array, before: Uint32Array | null): Uint32Array | nu
 
 /** Sorts rows stably by a key below `buckets`. */
 function deal(before: Uint32Array | null, length: number, buckets: number, key: Uint32Array): Uint32Array {
-  const ends = new Uint32Array(buckets + 1);
-  for (let i = 0; i < length; i++) ends[key[i]! + 1]!++;
-  for (let bucket = 1; bucket <= buckets; bucket++) ends[bucket]! += ends[bucket - 1]!;
+  const counts = new Uint32Array(buckets);
+  for (let i = 0; i < length; i++) counts[key[i]!]!++;
+  const next = startsOf(counts);
   const order = new Uint32Array(length);
   for (let i = 0; i < length; i++) {
     const row = before === null ? i : before[i]!;
-    order[ends[key[row]!]!++] = row;
+    order[next[key[row]!]!++] = row;
   }
   return order;
 }
@@ -215,7 +217,7 @@ class Folder {
       sizes.sort();
     } else {
       const order = Uint32Array.from(sizes, (_, i) => i);
-      order.sort((a, b) => sizes[a]! - sizes[b]! || fraction(counts[a]!) - fraction(counts[b]!) || a - b);
+      order.sort((a, b) => sizes[a]! - sizes[b]! || fraction(counts[a]!) - fraction(counts[b]!));
       sortedCounts = gather(counts, order);
       sizes = gather(sizes, order);
     }

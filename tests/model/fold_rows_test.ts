@@ -62,9 +62,27 @@ test("counts that are not whole stay by themselves", () => {
   check(rows(5000, (i) => [0, mixed(i, 300), i % 3 === 0 ? 0.5 : 2, 0]));
 });
 
+test("one row at the wrong place is enough", () => {
+  const disorders: [domain: number, size: number, count: number, traceback: number][][] = [
+    [[0, 8, 1, 1], [0, 8, 1, 0]],
+    [[1, 8, 1, 0], [0, 8, 1, 0]],
+    [[0, 16, 1, 0], [0, 8, 1, 0]],
+    [[0, 8, 1, 2 ** 18], [0, 8, 1, 0], [0, 8, 1, 2 ** 18 - 1]],
+    // In order, and yet not folded.
+    [[0, 8, 1, 0], [0, 8, 1, 0]],
+    [[0, 8, 0.5, 0], [0, 8, 2, 0], [0, 16, 1, 0]],
+  ];
+  for (const some of disorders) check(rows(some.length, (i) => some[i]!));
+});
+
 test("counts are added up only as far as they stay exact", () => {
   const { count } = foldRows(rows(3, (i) => [0, 8, [Number.MAX_SAFE_INTEGER, 5, 6][i]!, 0]));
   assertEquals([...count].sort((a, b) => a - b), [11, Number.MAX_SAFE_INTEGER]);
+  for (const counts of [[Number.MAX_SAFE_INTEGER, 5], [5, Number.MAX_SAFE_INTEGER]]) {
+    const folded = rows(2, (i) => [0, 8, counts[i]!, 0]);
+    assert(foldRows(folded) === folded);
+  }
+  assertEquals([...foldRows(rows(2, (i) => [0, 8, [2 ** 53 - 6, 5][i]!, 0])).count], [Number.MAX_SAFE_INTEGER]);
 });
 
 test("nothing and one", () => {

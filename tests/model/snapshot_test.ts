@@ -207,6 +207,33 @@ test("weights of sampled blocks need not be whole", () => {
   assertEquals(rows.statistics("filename", true).map(({ size }) => size), [17.5, 12.5, 2.5]);
 });
 
+test("columns hold what traces have in common once", () => {
+  const two = [new Frame("b", 7), new Frame("a", 2 ** 32 - 1)];
+  const one = new Snapshot([
+    new Trace(3, 64, new Traceback(two)),
+    new Trace(2 ** 32 - 1, 2 ** 53 - 1, new Traceback(two.slice(0, 1), 9)),
+    new Trace(0, 0, new Traceback([])),
+    new Trace(0, 1, new Traceback(two)),
+  ], 2);
+  assertEquals(snapshotData(one), {
+    columns: {
+      tracebackLimit: 2,
+      filenames: ["b", "a"],
+      frameFilename: Uint32Array.of(0, 1),
+      frameLineno: Uint32Array.of(7, 2 ** 32 - 1),
+      nodeParent: Uint32Array.of(0, 0, 1),
+      nodeFrame: Uint32Array.of(0, 0, 1),
+      tracebackNode: Uint32Array.of(2, 1, 0),
+      tracebackTotal: Uint32Array.of(0, 10, 0),
+      traceDomain: Uint32Array.of(3, 2 ** 32 - 1, 0, 0),
+      traceSize: Float64Array.of(64, 2 ** 53 - 1, 0, 1),
+      traceCount: Float64Array.of(1, 1, 1, 1),
+      traceTraceback: Uint32Array.of(0, 1, 2, 0),
+    },
+    metadata: {},
+  });
+});
+
 test("equal names, frames and nodes are one, even if a snapshot has them twice", () => {
   const columns: SnapshotColumns = {
     tracebackLimit: 2,

@@ -162,14 +162,13 @@ class Folder {
       const first = order === null ? start : order[start]!;
       const ofTraceback = traceback[first]!;
       const ofDomain = domain[first]!;
-      let end = start + 1;
+      let end = start;
       for (; end < length; end++) {
         const row = order === null ? end : order[end]!;
         if (traceback[row] !== ofTraceback || domain[row] !== ofDomain) break;
       }
       const from = this.#length;
       if (!this.#foldFew(sizes, counts, start, end)) {
-        this.#length = from;
         this.#foldMany(sizes.subarray(start, end), counts.subarray(start, end));
       }
       const { domain: outDomain, traceback: outTraceback } = this.#out;

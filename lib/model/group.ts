@@ -53,23 +53,23 @@ export class Grouping {
   readonly #matcher: RowMatcher;
 
   /** Numbers in the dictionary of the file names added. */
-  #filenames: Uint32Array = new Uint32Array(0);
+  #filenames: Uint32Array = Uint32Array.of();
   #filenameCount = 0;
   /** Numbers in the dictionary of the frames added; by file name, those of their file names. */
-  #frames: Uint32Array = new Uint32Array(0);
+  #frames: Uint32Array = Uint32Array.of();
   #frameCount = 0;
   /** Keys of tracebacks by the node where they end. */
   #nodeKeys: Uint32Array = new Uint32Array(1);
   #nodeCount = 1;
   /** Parents of nodes; only when cumulative. */
-  #nodeParents: Uint32Array = new Uint32Array(1);
+  #nodeParents: Uint32Array = Uint32Array.of();
   /** Nodes where the tracebacks added end. */
-  #tracebacks: Uint32Array = new Uint32Array(0);
+  #tracebacks: Uint32Array = Uint32Array.of();
   #tracebackCount = 0;
 
   /** Sums by key; when cumulative, by the node where the traceback ends. */
-  #size: Float64Array = new Float64Array(0);
-  #count: Float64Array = new Float64Array(0);
+  #size: Float64Array = Float64Array.of();
+  #count: Float64Array = Float64Array.of();
 
   /**
    * @throws {RangeError} If `keyType` is unknown, or `"traceback"` and `cumulative`.
@@ -278,9 +278,8 @@ function extend(sums: Sums, length: number): Sums {
 }
 
 function presentKeys(count: Float64Array): Uint32Array {
+  const keys = new Uint32Array(count.length);
   let present = 0;
-  for (let key = 0; key < count.length; key++) if (count[key] !== 0) present++;
-  const keys = new Uint32Array(present);
-  for (let key = count.length - 1; key >= 0; key--) if (count[key] !== 0) keys[--present] = key;
-  return keys;
+  for (let key = 0; key < count.length; key++) if (count[key] !== 0) keys[present++] = key;
+  return keys.subarray(0, present);
 }

@@ -64,9 +64,9 @@ class NodeMatcher {
   readonly #matchesName: Matcher;
   /** Does the empty traceback match? */
   readonly #unknown: boolean;
-  #filenames: Uint8Array = new Uint8Array(0);
+  #filenames: Uint8Array = Uint8Array.of();
   #filenameCount = 0;
-  #frames: Uint8Array = new Uint8Array(0);
+  #frames: Uint8Array = Uint8Array.of();
   #frameCount = 0;
   /** Entry 0, the root, matches nothing: as a parent it has no frame. */
   #nodes: Uint8Array = new Uint8Array(1);

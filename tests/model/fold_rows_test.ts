@@ -49,7 +49,12 @@ test("few different rows among many", () => {
 
 test("many different rows", () => {
   check(rows(150_000, (i) => [0, scatter(i, 2 ** 32), 1, mixed(i, 5000)]));
+  check(rows(20_000, (i) => [mixed(i, 3), scatter(i, 2 ** 32), 1, mixed(i, 5000)]));
   check(rows(150_000, (i) => [mixed(i, 3), 2 ** 33 + scatter(i, 1000), 1 + i % 2, mixed(i, 40)]));
+});
+
+test("rows that are alike but far from each other", () => {
+  assertEquals(check(rows(120_000, (i) => [0, 8, 1, i % 40_000])).size.length, 40_000);
 });
 
 test("domains and tracebacks with great numbers", () => {

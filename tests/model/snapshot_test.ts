@@ -311,6 +311,17 @@ test("batches give what the whole gives", () => {
   }
 });
 
+test("an empty traceback is unknown in a dictionary that has other names, too", () => {
+  for (const keyType of ["filename", "lineno"] as const) {
+    const dictionary = new Dictionary();
+    dictionary.frame(dictionary.filename("a"), 1);
+    const grouping = new Grouping(keyType, { dictionary });
+    grouping.addTracebacks(Uint32Array.of(0));
+    grouping.addTraces(Uint32Array.of(0), Float64Array.of(8), Float64Array.of(1), Uint32Array.of(0));
+    assertEquals(texts(grouping.statistics()), ["<unknown>:0: size=8 B, count=1, average=8 B"]);
+  }
+});
+
 test("groupings are compared only if they number keys alike", () => {
   const dictionary = new Dictionary();
   const one = new Grouping("lineno", { dictionary });

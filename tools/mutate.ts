@@ -22,6 +22,7 @@ const folder = "lib/model/";
 const tests = [
   "model/values",
   "model/snapshot",
+  "model/tables",
   "model/fnmatch",
   "host/host",
   "conformance/conformance",
@@ -35,6 +36,8 @@ const tests = [
 const ownTests: Readonly<Record<string, readonly string[]>> = {
   "fnmatch.ts": ["model/fnmatch"],
   "fold_rows.ts": ["model/fold_rows"],
+  "grow.ts": ["model/tables"],
+  "pair_table.ts": ["model/tables"],
   "source_lines.ts": ["host/host"],
 };
 

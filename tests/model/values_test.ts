@@ -195,6 +195,13 @@ test("consoles show what repr shows in Python", () => {
   }
 });
 
+test("what consoles ask for can be replaced, as a method can", () => {
+  for (const name of ["Deno.customInspect", "nodejs.util.inspect.custom"]) {
+    const { value, ...rest } = Object.getOwnPropertyDescriptor(Frame.prototype, Symbol.for(name))!;
+    assertEquals([typeof value, rest], ["function", { configurable: true, enumerable: false, writable: true }]);
+  }
+});
+
 test("what is made wrongly is refused with the name of the argument", () => {
   const at = traceback("a.ts:1");
   // deno-lint-ignore no-explicit-any

@@ -23,6 +23,7 @@ const tests = [
   "model/values",
   "model/snapshot",
   "model/tables",
+  "model/source_lines",
   "model/fnmatch",
   "host/host",
   "conformance/conformance",
@@ -38,7 +39,7 @@ const ownTests: Readonly<Record<string, readonly string[]>> = {
   "fold_rows.ts": ["model/fold_rows"],
   "grow.ts": ["model/tables"],
   "pair_table.ts": ["model/tables"],
-  "source_lines.ts": ["host/host"],
+  "source_lines.ts": ["model/source_lines"],
 };
 
 /** Where the changes stand that no test can notice, and why. */

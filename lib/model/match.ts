@@ -46,7 +46,6 @@ export class RowMatcher {
     let included = !this.#anyInclusive;
     for (let i = 0; i < this.#filters.length; i++) {
       const filter = this.#filters[i]!;
-      if (filter.inclusive && included) continue;
       // Domain and frames together say what is matched; an exclusive filter drops just that.
       const matches = (filter.domain === null || filter.domain === domain) &&
         (this.#nodeMatchers[i]?.matches(node) ?? true);
@@ -69,7 +68,7 @@ class NodeMatcher {
   #frames: Uint8Array = Uint8Array.of();
   #frameCount = 0;
   /** Entry 0, the root, matches nothing: as a parent it has no frame. */
-  #nodes: Uint8Array = new Uint8Array(1);
+  #nodes: Uint8Array = Uint8Array.of();
   #nodeCount = 1;
 
   constructor(filter: Filter) {

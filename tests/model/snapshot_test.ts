@@ -5,6 +5,7 @@ import { currentCodec, useCodec } from "../../lib/model/codec.ts";
 import type { SnapshotColumns } from "../../lib/model/columns.ts";
 import { Dictionary } from "../../lib/model/dictionary.ts";
 import { Grouping } from "../../lib/model/group.ts";
+import { RowMatcher } from "../../lib/model/match.ts";
 import { snapshotData, snapshotFromColumns } from "../../lib/model/snapshot.ts";
 import { snapshot, trace, traceback } from "./make.ts";
 
@@ -122,6 +123,12 @@ test("filters take what any inclusive one and no exclusive one matches", () => {
   assertEquals(sizes().length, 6);
   assert(newer.filterTraces(new Set([new DomainFilter(true, 0)])) !== newer);
   assertEquals(newer.filterTraces([new Filter(true, "c.ts")]).tracebackLimit, 10);
+});
+
+test("a row is kept or not, and nothing else", () => {
+  const keeps = (inclusive: boolean, domain: number) =>
+    new RowMatcher([new DomainFilter(inclusive, 7)]).keeps(domain, 0);
+  assertEquals([keeps(true, 7), keeps(true, 8), keeps(false, 7), keeps(false, 8)], [true, false, false, true]);
 });
 
 test("an empty traceback is grouped and filtered as one unknown frame", () => {

@@ -1,4 +1,4 @@
-/* The tracer's own memory. Nothing here calls malloc. */
+/* The tracer's own memory, which is never malloc's, and what its tables share. */
 #ifndef TM_ARENA_H
 #define TM_ARENA_H
 
@@ -7,17 +7,11 @@
 #define tm_likely(x) __builtin_expect(!!(x), 1)
 #define tm_unlikely(x) __builtin_expect(!!(x), 0)
 
-/* Pages from the system, counted in tm_arena_bytes(). NULL when there are none. */
-void *tm_arena_map(size_t bytes);
-void tm_arena_unmap(void *start, size_t bytes);
 /*
  * As much of `bytes` as can be had, halving down to a 1/1024 of it; *got says how much. For tables that
  * grow in place: address space is taken at once, memory only when touched.
  */
 void *tm_arena_reserve(size_t bytes, size_t *got);
-/* Address space taken; what of it is touched is for the kernel to say, so tables report their own use. */
-size_t tm_arena_bytes(void);
-
 /* A lock for the tracer's own short critical sections; never held while calling out. */
 typedef uint32_t tm_lock;
 

@@ -62,7 +62,7 @@ static bucket *bucket_new(unsigned kind) {
     } else {
         size_t bytes = KIND[kind].bytes;
         if ((size_t)(slab_end - slab_at) < bytes) {
-            slab *fresh = tm_arena_map(SLAB_BYTES);
+            slab *fresh = os_map(SLAB_BYTES);
             if (fresh) {
                 fresh->next = slabs;
                 fresh->bytes = SLAB_BYTES;
@@ -181,7 +181,7 @@ static uint64_t *leaf_new(uintptr_t index) {
     tm_lock_take(&root_lock);
     uint64_t *leaf = root[index];
     if (!leaf) {
-        leaf = tm_arena_map(sizeof(uint64_t) << LEAF_BITS);
+        leaf = os_map(sizeof(uint64_t) << LEAF_BITS);
         __atomic_store_n(&root[index], leaf, __ATOMIC_RELEASE);
     }
     tm_lock_drop(&root_lock);
@@ -231,7 +231,7 @@ static size_t side_index(uint32_t domain, uintptr_t address) {
 static bool side_grow(void) {
     size_t capacity = 256;
     while (capacity < side_live * 4) capacity *= 2;
-    side_block *fresh = tm_arena_map(capacity * sizeof *fresh);
+    side_block *fresh = os_map(capacity * sizeof *fresh);
     if (!fresh) return false;
     for (size_t i = 0; i < side_capacity; i++) {
         if (!side[i].node) continue;
@@ -239,7 +239,7 @@ static bool side_grow(void) {
         while (fresh[at].used) at = (at + 1) & (capacity - 1);
         fresh[at] = side[i];
     }
-    if (side) tm_arena_unmap(side, side_capacity * sizeof *side);
+    if (side) os_unmap(side, side_capacity * sizeof *side);
     side = fresh;
     side_capacity = capacity;
     side_used = side_live;
@@ -452,12 +452,12 @@ void tm_blocks_clear(void) {
     each_bucket(forget_bucket, NULL);
     while (slabs) {
         slab *next = slabs->next;
-        tm_arena_unmap(slabs, slabs->bytes);
+        os_unmap(slabs, slabs->bytes);
         slabs = next;
     }
     slab_at = slab_end = NULL;
     memset(free_buckets, 0, sizeof free_buckets);
-    if (side) tm_arena_unmap(side, side_capacity * sizeof *side);
+    if (side) os_unmap(side, side_capacity * sizeof *side);
     side = NULL;
     side_capacity = side_used = side_live = 0;
     bytes_used = 0;

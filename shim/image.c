@@ -46,7 +46,7 @@ static row *gather(const struct copy *copy, size_t *capacity, uint64_t *rows) {
     *capacity = 0;
     *rows = 0;
     for (size_t wanted = 4096;; wanted *= 4) {
-        table = tm_arena_map(wanted * sizeof *table);
+        table = os_map(wanted * sizeof *table);
         if (!table) return NULL;
         uint64_t used = 0, i;
         for (i = 0; i < copy->count && used * 2 < wanted; i++) {
@@ -65,7 +65,7 @@ static row *gather(const struct copy *copy, size_t *capacity, uint64_t *rows) {
             *rows = used;
             return table;
         }
-        tm_arena_unmap(table, wanted * sizeof *table);
+        os_unmap(table, wanted * sizeof *table);
     }
 }
 
@@ -123,9 +123,9 @@ static const tm_image *write_image(const struct copy *copy, uint64_t lost) {
     const uint8_t *tiers = tm_frame_tiers();
 
     /* Names first: they add strings. */
-    uint32_t *names = tm_arena_map(frames * sizeof *names + 1);
+    uint32_t *names = os_map(frames * sizeof *names + 1);
     if (!names) {
-        tm_arena_unmap(table, capacity * sizeof *table);
+        os_unmap(table, capacity * sizeof *table);
         return NULL;
     }
     for (uint64_t i = 0; i < frames; i++) {
@@ -165,7 +165,7 @@ static const tm_image *write_image(const struct copy *copy, uint64_t lost) {
     h.counters = lay(&at, 8 * TM_COUNTERS);
     h.bytes = at;
 
-    char *image = tm_arena_map(at);
+    char *image = os_map(at);
     if (image) {
         memcpy(image, &h, sizeof h);
 #define U32(column) ((uint32_t *)(image + h.column))
@@ -206,8 +206,8 @@ static const tm_image *write_image(const struct copy *copy, uint64_t lost) {
         counters[TM_COUNT_FRAME_MISSES] = tm_v8_misses();
         counters[TM_COUNT_MAPS_READ] = tm_code_maps_read();
     }
-    tm_arena_unmap(names, frames * sizeof *names + 1);
-    tm_arena_unmap(table, capacity * sizeof *table);
+    os_unmap(names, frames * sizeof *names + 1);
+    os_unmap(table, capacity * sizeof *table);
     return (const tm_image *)image;
 }
 
@@ -223,13 +223,13 @@ const tm_image *tm_image_take(void) {
     uint64_t count = tm_blocks_count();
     struct copy copy = {NULL, 0, count};
     size_t bytes = (count + 1) * sizeof *copy.to;
-    copy.to = tm_arena_map(bytes);
+    copy.to = os_map(bytes);
     if (copy.to) tm_blocks_each(copy_one, &copy);
     uint64_t lost = tm_blocks_lost();
     tm_gate_open(true);
     if (!copy.to) return NULL;
     const tm_image *image = finish(&copy, lost);
-    tm_arena_unmap(copy.to, bytes);
+    os_unmap(copy.to, bytes);
     return image;
 }
 
@@ -242,5 +242,5 @@ const tm_image *tm_image_of(uint32_t domain, uintptr_t address) {
 }
 
 void tm_image_release(const tm_image *image) {
-    if (image) tm_arena_unmap((void *)image, image->bytes);
+    if (image) os_unmap((void *)image, image->bytes);
 }

@@ -24,7 +24,7 @@ static tm_thread *fresh_record(void) {
     if (record_count == MOST_THREADS) return NULL;
     if (!spare_count) {
         /* 128 bytes apart, so that no two threads share a line (nor the pair that is fetched with it). */
-        spare = tm_arena_map(RECORDS_A_MAP * 128);
+        spare = os_map(RECORDS_A_MAP * 128);
         if (!spare) return NULL;
         spare_count = RECORDS_A_MAP;
     }

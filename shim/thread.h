@@ -37,7 +37,6 @@ extern bool tm_gate_fenced; /* threads fence for themselves: the kernel cannot d
 extern __thread tm_thread *tm_self __attribute__((tls_model("initial-exec")));
 
 tm_thread *tm_thread_attach(void);
-void tm_thread_note_lost(void);
 
 /* Waits while the gate is closed. False: tracing is off. Called with busy set; returns with it set, or clear if false. */
 bool tm_gate_wait(tm_thread *self);

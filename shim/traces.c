@@ -48,7 +48,7 @@ static bool index_reserve(hash_index *index, uint64_t (*hash_of)(uint32_t row)) 
     if (index->slots && index->used * 2 <= index->slots->mask) return true;
     uint32_t capacity = index->slots ? (index->slots->mask + 1) * 2 : 1024;
     size_t bytes = sizeof(index_slots) + capacity * sizeof(uint32_t);
-    index_slots *fresh = tm_arena_map(bytes);
+    index_slots *fresh = os_map(bytes);
     if (!fresh) return index->slots && index->used < index->slots->mask;
     fresh->older = index->slots;
     fresh->bytes = bytes;
@@ -76,7 +76,7 @@ static void index_insert(hash_index *index, uint64_t hash, uint32_t row) {
 static void index_drop(hash_index *index) {
     while (index->slots) {
         index_slots *older = index->slots->older;
-        tm_arena_unmap(index->slots, index->slots->bytes);
+        os_unmap(index->slots, index->slots->bytes);
         index->slots = older;
     }
     index->used = 0;

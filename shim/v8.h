@@ -18,8 +18,6 @@
     FIELD(frame_offset)        /* interpreted: Smi, bytecode offset + offset_bias */               \
     FIELD(offset_bias)                                                                             \
     FIELD(entry_exit_fp)       /* entry frame: the exit frame below it */                          \
-    FIELD(entry_fast_fp)       /* likewise, a direct call to C below it; 0: not kept */            \
-    FIELD(entry_fast_pc)                                                                           \
     /* the isolate */                                                                              \
     FIELD(tls_isolate)         /* the thread's current isolate, from the thread pointer */         \
     FIELD(isolate_exit_fp)     /* frame through which JavaScript was last left, or 0 */            \

@@ -44,7 +44,7 @@ tm_v8_thread *tm_v8_thread_of(tm_thread *self) {
     if (tm_likely(self->v8 != NULL)) return self->v8;
     size_t bytes = sizeof(tm_v8_thread) + (CACHE_ROWS + 1) * sizeof(tm_v8_cached) + MOST_LISTED * sizeof(uint32_t) +
                    TM_V8_PAGES * 4096;
-    tm_v8_thread *v8 = tm_arena_map(bytes);
+    tm_v8_thread *v8 = os_map(bytes);
     if (!v8) return NULL;
     v8->cache = (tm_v8_cached *)(v8 + 1);
     v8->lists = (uint32_t *)(v8->cache + CACHE_ROWS + 1);
@@ -247,9 +247,9 @@ static inline bool collect(struct found *found, uint32_t frame) {
 
 static bool make_room(tm_v8_thread *v8, uint32_t limit) {
     if (tm_likely(v8->frames_most >= limit)) return true;
-    uint32_t *fresh = tm_arena_map(2ul * limit * sizeof *fresh);
+    uint32_t *fresh = os_map(2ul * limit * sizeof *fresh);
     if (!fresh) return false;
-    if (v8->frames) tm_arena_unmap(v8->frames, 2ul * v8->frames_most * sizeof *fresh);
+    if (v8->frames) os_unmap(v8->frames, 2ul * v8->frames_most * sizeof *fresh);
     v8->frames = fresh;
     v8->frames_most = limit;
     return true;
@@ -314,17 +314,15 @@ tm_v8_walk_end tm_v8_walk(tm_thread *self, const uint64_t *fp, uint32_t limit, u
     for (int steps = 0; more && steps < MOST_STEPS; steps++) {
         if (IS_TYPED(fp)) {
             if (IS_ENTRY(fp)) { /* native code called JavaScript here: on with where that was called from */
-                uint64_t next_fast = tm_v8.entry_fast_fp ? fp[tm_v8.entry_fast_fp / 8] : 0;
-                uint64_t next_exit = fp[tm_v8.entry_exit_fp / 8];
-                uint64_t next = next_fast ? next_fast : next_exit;
+                uint64_t next = fp[tm_v8.entry_exit_fp / 8];
                 if (!next && entry_sp && entry_sp != (uint64_t)fp) {
-                    /* Not the outermost: compiled code called C directly, and this version does not keep that. */
+                    /* Not the outermost: compiled code called C directly, past the exit frame. */
                     if (!first_by_frame_pointers(&below, &fp, &pc, high)) break;
                     continue;
                 }
                 if (next <= (uint64_t)fp || next + 16 > high) break;
                 below = NULL;
-                pc = next_fast ? fp[tm_v8.entry_fast_pc / 8] : 0;
+                pc = 0;
                 fp = (const uint64_t *)next;
                 continue;
             }

@@ -12,6 +12,7 @@
  * grow in place: address space is taken at once, memory only when touched.
  */
 void *tm_arena_reserve(size_t bytes, size_t *got);
+
 /* A lock for the tracer's own short critical sections; never held while calling out. */
 typedef uint32_t tm_lock;
 

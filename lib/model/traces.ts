@@ -83,7 +83,6 @@ export class Traces {
     let index = 0;
     for (let row = 0; row < this.#columns.traceSize.length; row++) {
       const end = Math.min(this.#ends?.[row] ?? row + 1, this.length);
-      if (index >= end) continue;
       const trace = this.#make(row);
       for (; index < end; index++) yield trace;
     }
@@ -94,7 +93,7 @@ export class Traces {
     const ends = this.#ends;
     if (ends === undefined) return index;
     let low = 0;
-    let high = ends.length - 1;
+    let high = ends.length;
     while (low < high) {
       const middle = (low + high) >>> 1;
       if (ends[middle]! > index) high = middle;

@@ -207,6 +207,8 @@ test("weights of sampled blocks need not be whole", () => {
   assertEquals([0, 1, 2, 3, 4].map((index) => rows.traces.at(index)?.size), [10, 10, 7, 7, undefined]);
   const few = weighted(snapshot(trace(10, "a:1")), [2.25]);
   assertEquals([[...few.traces].length, few.traces.length], [2, 2]);
+  const none = weighted(snapshot(trace(10, "a:1")), [0]);
+  assertEquals([[...none.traces], none.traces.length, none.traces.at(0)], [[], 0, undefined]);
   assertEquals(rows.statistics("lineno").map(({ size, count }) => [size, count]), [[17.5, 2.5], [12.5, 1.25], [
     2.5,
     0.5,

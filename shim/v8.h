@@ -189,7 +189,6 @@ typedef struct tm_v8_identity {
 tm_v8_decoded tm_v8_decode(const uint64_t *fp, uintptr_t pc, tm_v8_site *sites, int *count, tm_v8_identity *identity);
 /* Are other functions inlined into this compiled code? */
 bool tm_v8_inlines(const tm_v8_identity *identity);
-bool tm_v8_is_interpreter_return(uintptr_t pc);
 /*
  * Where the frame at fp goes on, if it called a builtin that has no frame of its own: the return address is among what the
  * builtin pushed, between the frame `below` that it called and this one. 0: there is none.
@@ -214,6 +213,11 @@ typedef struct tm_code_region {
     uint64_t file_offset;
     tm_code_kind kind;
 } tm_code_region;
+
+/* Is the address, which is in the region, where calls from the interpreter return to? Every copy of the builtins has it. */
+static inline bool tm_v8_returns_to_interpreter(const tm_code_region *region, uintptr_t pc) {
+    return region->kind == TM_CODE_IMAGE && region->file_offset + (pc - region->low) == tm_v8_interpreter_offset;
+}
 
 /* Copies the region around the address; looks at the address space again when it is not known (at a bounded rate). */
 bool tm_code_region_of(uintptr_t pc, tm_code_region *out);

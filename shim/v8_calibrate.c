@@ -756,6 +756,11 @@ static void find_fast_call(int first) {
     }
 }
 
+static bool is_interpreter_return(uintptr_t pc) {
+    tm_code_region region;
+    return tm_code_region_of(pc, &region) && tm_v8_returns_to_interpreter(&region, pc);
+}
+
 static uintptr_t known_pcs[256]; /* see anything_new() */
 static unsigned known_pc_count;
 
@@ -764,7 +769,7 @@ static void compiled_step(int first) {
     uint32_t tiers;
     if (tm_v8.stream_header && tm_v8_levels & TM_V8_ANCHORS && !(tm_v8_levels & TM_V8_FAST_CALL)) {
         find_fast_call(first);
-        if (tm_v8.isolate_fast_fp && !tm_v8_is_interpreter_return(frames[first].pc) && verify(first, &tiers))
+        if (tm_v8.isolate_fast_fp && !is_interpreter_return(frames[first].pc) && verify(first, &tiers))
             tm_v8_levels |= TM_V8_FAST_CALL;
     }
     for (int i = first; i < frame_count; i++) {
@@ -773,7 +778,7 @@ static void compiled_step(int first) {
         uintptr_t pc = frames[i].pc;
         bool known = false;
         for (int k = 0; k < seen_pc_count && !known; k++) known = seen_pcs[k] == pc;
-        if (known || tm_v8_is_interpreter_return(pc)) continue;
+        if (known || is_interpreter_return(pc)) continue;
         if (seen_pc_count == (int)(sizeof seen_pcs / sizeof *seen_pcs)) seen_pc_count = 0;
         seen_pcs[seen_pc_count++] = pc;
         look_at_compiled(i);

@@ -114,22 +114,11 @@ uintptr_t tm_v8_find_stream(uintptr_t pc) {
     tm_code_region region;
     if (!tm_v8.stream_header || !tm_code_region_of(pc, &region) || region.kind != TM_CODE_GENERATED) return 0;
     uintptr_t header = (uintptr_t)tm_v8.stream_header;
-    uint8_t page[4096];
-    uintptr_t page_at = 1;
     for (uintptr_t start = pc & ~(uintptr_t)(STREAM_ALIGNMENT - 1); start >= region.low + header; start -= STREAM_ALIGNMENT) {
         if (pc - start > MOST_STREAM_BYTES) return 0;
         uintptr_t stream = start - header;
         uint64_t words[2];
-        uintptr_t wanted = stream & ~4095ul;
-        if ((stream + sizeof words - 1) / 4096 != stream / 4096) {
-            if (!tm_read(stream, words, sizeof words)) return 0;
-        } else {
-            if (page_at != wanted) {
-                if (!tm_read(wanted, page, sizeof page)) return 0;
-                page_at = wanted;
-            }
-            memcpy(words, page + (stream - wanted), sizeof words);
-        }
+        if (!tm_read(stream, words, sizeof words)) return 0;
         /* A map and a Code that points back. (In every version seen, the Code is the word behind the map.) */
         if (!tm_is_object(words[0]) || !tm_is_object(words[1])) continue;
         tm_tagged code = tm_v8.stream_code == 8 ? words[1] : tm_read64(stream + (uint64_t)tm_v8.stream_code);
@@ -452,12 +441,6 @@ bool tm_v8_inlines(const tm_v8_identity *identity) {
 
 /* ---- any frame ---- */
 
-bool tm_v8_is_interpreter_return(uintptr_t pc) {
-    tm_code_region region;
-    return tm_code_region_of(pc, &region) && region.kind == TM_CODE_IMAGE &&
-           region.file_offset + (pc - region.low) == tm_v8_interpreter_offset;
-}
-
 tm_v8_decoded tm_v8_decode(const uint64_t *fp, uintptr_t pc, tm_v8_site *sites, int *count, tm_v8_identity *identity) {
     *count = 0;
     memset(identity, 0, sizeof *identity);
@@ -468,7 +451,7 @@ tm_v8_decoded tm_v8_decode(const uint64_t *fp, uintptr_t pc, tm_v8_site *sites, 
     /* Builtins that are functions have no script. */
     if (tm_v8_type(tm_v8_field(shared, tm_v8.shared_script)) != tm_v8.type_script) return TM_V8_NOT_A_FRAME;
     if (region.kind == TM_CODE_IMAGE) {
-        if (region.file_offset + (pc - region.low) == tm_v8_interpreter_offset) return interpreted(fp, shared, sites, count);
+        if (tm_v8_returns_to_interpreter(&region, pc)) return interpreted(fp, shared, sites, count);
         return in_builtin(fp, shared, sites, count);
     }
     uintptr_t stream = tm_v8_find_stream(pc);
@@ -507,7 +490,7 @@ uintptr_t tm_v8_return_to(const uint64_t *below, const uint64_t *fp) {
     for (const uint64_t *at = below + 2; at < fp && at < below + MOST_BUILTIN_WORDS; at++) {
         tm_code_region region;
         if (!tm_code_region_known(*at, &region)) continue;
-        if (region.kind == TM_CODE_IMAGE && region.file_offset + (*at - region.low) == tm_v8_interpreter_offset) return *at;
+        if (tm_v8_returns_to_interpreter(&region, *at)) return *at;
         uintptr_t stream = region.kind == TM_CODE_GENERATED ? tm_v8_find_stream(*at) : 0;
         if (!stream) continue;
         tm_tagged code = tm_read64(stream + (uint64_t)tm_v8.stream_code);

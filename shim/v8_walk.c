@@ -213,7 +213,7 @@ static inline tm_v8_cached *frame_at(tm_v8_thread *v8, const uint64_t *below, co
     if (v8->no_script && load((shared_of(fp) & ~3ull) + (uint64_t)tm_v8.shared_script) == v8->no_script) return NULL;
     tm_code_region region;
     if (tm_code_region_of(pc, &region) && region.kind == TM_CODE_IMAGE) {
-        if (region.file_offset + (pc - region.low) == tm_v8_interpreter_offset) {
+        if (tm_v8_returns_to_interpreter(&region, pc)) {
             v8->interpreter_return[1] = v8->interpreter_return[0];
             v8->interpreter_return[0] = pc;
         } else if (below && v8->with_frame[pc % TM_V8_WITH_FRAME] != pc) {

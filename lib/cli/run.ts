@@ -10,7 +10,7 @@ import { readTransfer, snapshotOf } from "../tracer/traced_image.ts";
 import { type Arguments, UsageError } from "./arguments.ts";
 import type { Command } from "./command.ts";
 import { printError } from "./output.ts";
-import { topText } from "./top.ts";
+import { sum, topText } from "./top.ts";
 
 const runtimes = ["deno", "bun", "node"] as const;
 type Runtime = typeof runtimes[number];
@@ -181,13 +181,8 @@ function reportSnapshot(plan: Plan, transfer: string, pid: number | undefined, s
   const output = plan.output ?? `tracemalloc-${basename(scriptName(plan.script))}.${pid}.snapshot`;
   const snapshot = snapshotOf(readTransfer(new Uint8Array(readFileSync(transfer))));
   const statistics = snapshot.statistics("lineno");
-  const total = { size: 0, count: 0 };
-  for (const { size, count } of statistics) {
-    total.size += size;
-    total.count += count;
-  }
   const settings = { keyType: "lineno", cumulative: false, limit: 10, filters: [], json: false } as const;
-  printError(topText(statistics, total, settings));
+  printError(topText(statistics, sum(statistics), settings));
   snapshot.dump(output);
   printError(`The snapshot is in ${output}: \`tracemalloc top ${output}\` shows more of it.\n`);
 }

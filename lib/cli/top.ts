@@ -61,7 +61,8 @@ function topJson(statistics: readonly Statistic[], total: Sum, settings: Statist
   return `${JSON.stringify(report, null, 2)}\n`;
 }
 
-function sum(statistics: readonly Statistic[]): Sum {
+/** What statistics that do not overlap add up to. */
+export function sum(statistics: readonly Statistic[]): Sum {
   let size = 0;
   let count = 0;
   for (const statistic of statistics) {

@@ -3,6 +3,8 @@ import { abiVersion } from "./abi.ts";
 
 /** An image's columns; views on its bytes. */
 export interface Image {
+  /** All of it. */
+  readonly bytes: Uint8Array<ArrayBuffer>;
   readonly tracebackLimit: number;
   readonly pid: number;
   readonly strings: readonly string[];
@@ -53,6 +55,7 @@ export function readImage(bytes: Uint8Array<ArrayBuffer>): Image {
   const counterCount = u64(), counterOffset = u64();
   const counters = Array.from(new BigUint64Array(bytes.buffer, bytes.byteOffset + counterOffset, counterCount), Number);
   return {
+    bytes,
     tracebackLimit,
     pid,
     strings,

@@ -1,12 +1,12 @@
 /** All that a snapshot is made from, and how it goes from the traced process to the one that writes the snapshot. */
 import type { SnapshotMetadata } from "../model/columns.ts";
 import { type Snapshot, snapshotFromColumns } from "../model/snapshot.ts";
-import { readImage } from "./image.ts";
+import { type Image, readImage } from "./image.ts";
 import { type NamedFrame, nameImage } from "./naming.ts";
 
 /** An image with the names of its frames and what is known of the process. */
 export interface TracedImage {
-  readonly image: Uint8Array<ArrayBuffer>;
+  readonly image: Image;
   /** By the frame's index in the image. */
   readonly names: readonly NamedFrame[];
   readonly metadata: SnapshotMetadata;
@@ -14,7 +14,7 @@ export interface TracedImage {
 
 /** The snapshot of an image. */
 export function snapshotOf({ image, names, metadata }: TracedImage): Snapshot {
-  const { columns, attribution } = nameImage(readImage(image), names);
+  const { columns, attribution } = nameImage(image, names);
   return snapshotFromColumns(columns, { ...metadata, attribution });
 }
 
@@ -44,7 +44,7 @@ export function readTransfer(bytes: Uint8Array<ArrayBuffer>): TracedImage {
   const { names, metadata, calibration }: Head = JSON.parse(new TextDecoder().decode(bytes.subarray(4, 4 + length)));
   return {
     // A copy: the columns of an image must be aligned.
-    image: bytes.slice((4 + length + 7) & ~7),
+    image: readImage(bytes.slice((4 + length + 7) & ~7)),
     names,
     metadata: { ...metadata, calibration: new Map(calibration) },
   };

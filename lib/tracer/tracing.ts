@@ -281,7 +281,7 @@ function takeNamedImage(take: () => Uint8Array<ArrayBuffer> | undefined = needTr
   if (!bytes) throw new Error("there is no memory for a snapshot");
   const image = readImage(bytes);
   const names = namer.name(image);
-  return { image: bytes, names, metadata: metadataOf(backend, engine, image, createdAt) };
+  return { image, names, metadata: metadataOf(backend, engine, image, createdAt) };
 }
 
 /** Takes an image, and leaves it and the names in a file for {@linkcode readTransfer}. */
@@ -289,7 +289,7 @@ export function saveTransfer(path: string): void {
   const { shim } = needTracing();
   muted(shim, () => {
     const traced = takeNamedImage();
-    shim.save(path, transferHead(traced), traced.image);
+    shim.save(path, transferHead(traced), traced.image.bytes);
   });
 }
 

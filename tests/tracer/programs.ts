@@ -5,7 +5,6 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import process from "node:process";
 import { fileURLToPath } from "node:url";
-import { readImage } from "../../lib/tracer/image.ts";
 import { readTransfer } from "../../lib/tracer/traced_image.ts";
 import { Snapshot } from "../../mod.ts";
 import { buildNativeLibraries } from "../../tools/native_libraries.mjs";
@@ -121,7 +120,7 @@ function savesTransfer(path: string): string[] {
 
 function tiersOf(transfer: Uint8Array<ArrayBuffer>): Map<string, number> {
   const { image, names } = readTransfer(transfer);
-  const { frameTiers } = readImage(image);
+  const { frameTiers } = image;
   const tiers = new Map<string, number>();
   names.forEach(({ filename, lineno }, i) => {
     const place = `${filename}:${lineno}`;

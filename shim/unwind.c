@@ -28,13 +28,11 @@ uint32_t tm_traceback(tm_thread *self, const uint64_t *fp) {
     if (!tm_v8_ready) return thread_node(self);
     /* On a stack of the program's own making (a signal's, a coroutine's) nothing says how far it may be read. */
     if (tm_unlikely((uintptr_t)fp < self->stack_low || (uintptr_t)fp >= self->stack_high)) return thread_node(self);
-    uint32_t *frames, count;
-    switch (tm_v8_walk(self, fp, tm_traceback_limit, &frames, &count)) {
+    uint32_t node;
+    switch (tm_v8_traceback(self, fp, tm_traceback_limit, &node)) {
     case TM_V8_NO_ISOLATE: return thread_node(self);
     case TM_V8_NO_JAVASCRIPT: return tm_node(0, tm_frame_native(fp[1]));
     case TM_V8_WALKED: break;
     }
-    uint32_t node = 0;
-    for (uint32_t i = count; i-- > 0;) node = tm_node(node, frames[i]);
     return node;
 }

@@ -85,6 +85,33 @@ extern uint64_t tm_v8_interpreter_offset;
 
 #define TM_V8_PAGES 32
 
+/* A frame that a walk came by, and what it was taken for. */
+typedef struct tm_v8_step {
+    const uint64_t *fp;
+    uintptr_t pc; /* where its code is to go on */
+    union {
+        struct tm_v8_cached *row; /* of JavaScript frames */
+        uint64_t type;            /* of frames of V8's own */
+    };
+    uint32_t stamp; /* of the row, when it was used */
+    uint32_t node;  /* traceback of the program's frames from the oldest up to this step's */
+    uint16_t kind;
+    uint16_t own; /* how many frames of the program's own it was good for */
+} tm_v8_step;
+
+#define TM_V8_STEPS 256
+
+/* A walk, as far as it can be known again: a thread mostly allocates again where it just did, or nearby. */
+typedef struct tm_v8_past {
+    uint32_t count; /* of steps; 0: there is none */
+    uint32_t limit;
+    bool cut;           /* by the limit; the stack goes on */
+    uint64_t entry_sp;  /* if it was not cut: what else decided that this is the end */
+    uint64_t last_next;
+    uint32_t node;
+    tm_v8_step steps[TM_V8_STEPS];
+} tm_v8_past;
+
 /* What a thread that runs JavaScript keeps. */
 typedef struct tm_v8_thread {
     uint64_t isolate;                  /* that the rest belongs to */
@@ -105,6 +132,9 @@ typedef struct tm_v8_thread {
     uintptr_t page_at[TM_V8_PAGES];
     uint8_t (*pages)[4096];
     uint64_t misses;
+    uint32_t stamps;                   /* of the cache's entries, given out so far */
+    uint32_t newest;                   /* of the two: */
+    tm_v8_past past[2];                /* the walk before, and room for the next */
 } tm_v8_thread;
 
 /* The calling thread's, made when there is none; NULL: no memory. */
@@ -199,7 +229,15 @@ tm_tagged tm_v8_frame_shared(const uint64_t *fp);
 tm_tagged tm_v8_bytecode_of(tm_tagged shared);
 /* InstructionStream around an address, 0 if there is none. */
 uintptr_t tm_v8_find_stream(uintptr_t pc);
-uint32_t tm_v8_identity_of(tm_tagged shared); /* shared_id, or what takes its place */
+
+/* Of a function: shared_id, or what takes its place. Reads where it is told to. */
+static inline uint32_t tm_v8_identity_of(tm_tagged shared) {
+    uintptr_t at = shared & ~3ull;
+    if (tm_v8.shared_id) return *(volatile uint32_t *)(at + (uint64_t)tm_v8.shared_id);
+    tm_tagged script = *(volatile uint64_t *)(at + (uint64_t)tm_v8.shared_script);
+    uint32_t id = (uint32_t)(*(volatile uint64_t *)((script & ~3ull) + (uint64_t)tm_v8.script_id) >> 32);
+    return *(volatile uint32_t *)(at + (uint64_t)tm_v8.shared_literal) * 2654435761u ^ id;
+}
 
 /* Index of the frame for a site, with TM_FRAME_INTERNAL where that is so. */
 uint32_t tm_v8_frame_of(uint64_t isolate, const tm_v8_site *site);
@@ -240,11 +278,26 @@ typedef enum tm_v8_walk_end {
  * record of its frames cannot be used.
  */
 tm_v8_walk_end tm_v8_walk(tm_thread *self, const uint64_t *fp, uint32_t limit, uint32_t **frames, uint32_t *count);
+/* The same as a node of the tree of tracebacks: what is as the walk before found it is not looked up again. */
+tm_v8_walk_end tm_v8_traceback(tm_thread *self, const uint64_t *fp, uint32_t limit, uint32_t *node);
 /* The calling thread's isolate; 0: it has none. */
 uint64_t tm_v8_isolate(void);
 uint64_t tm_v8_misses(void);
 
 /* The frame that called this one; steps over libffi's call frame, whose saved frame pointer lies elsewhere. */
-bool tm_next_frame(const uint64_t **fp, uintptr_t *pc, uintptr_t stack_high);
+static inline bool tm_next_frame(const uint64_t **fp, uintptr_t *pc, uintptr_t stack_high) {
+    const uint64_t *at = *fp;
+    uint64_t next = at[0], back = at[1];
+    if (tm_unlikely(next <= (uint64_t)at || next + 16 > stack_high || next & 7)) {
+        /* libffi's ffi_call_unix64: the flags at [0], the result at [1], then the caller's frame pointer and the way back. */
+        if (next >= 0x10000 || (uint64_t)(at + 4) > stack_high) return false;
+        next = at[2];
+        back = at[3];
+        if (next <= (uint64_t)at || next + 16 > stack_high || next & 7) return false;
+    }
+    *fp = (const uint64_t *)next;
+    *pc = back;
+    return true;
+}
 
 #endif

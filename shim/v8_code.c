@@ -37,14 +37,6 @@ tm_tagged tm_v8_bytecode_of(tm_tagged shared) {
     return 0;
 }
 
-uint32_t tm_v8_identity_of(tm_tagged shared) {
-    uintptr_t at = shared & ~3ull;
-    if (tm_v8.shared_id) return *(volatile uint32_t *)(at + (uint64_t)tm_v8.shared_id);
-    tm_tagged script = *(volatile uint64_t *)(at + (uint64_t)tm_v8.shared_script);
-    uint32_t id = (uint32_t)(*(volatile uint64_t *)((script & ~3ull) + (uint64_t)tm_v8.script_id) >> 32);
-    return *(volatile uint32_t *)(at + (uint64_t)tm_v8.shared_literal) * 2654435761u ^ id;
-}
-
 /* ---- interpreted frames ---- */
 
 static bool position_in_bytecode(tm_tagged bytecode, int64_t offset, bool exactly, int32_t *position) {

@@ -7,7 +7,7 @@ uint32_t tm_v8_levels;
 bool tm_v8_ready;
 
 #define CACHE_ROWS 4096u
-#define INLINE_FRAMES 5
+#define INLINE_FRAMES 2
 #define MOST_LISTED (1u << 18)
 #define MOST_STEPS 200000 /* frames of one walk, of all kinds */
 
@@ -24,9 +24,10 @@ typedef struct tm_v8_cached {
     uint8_t listed;    /* the frames stand in the thread's lists, from frame[0] */
     uint32_t frame[INLINE_FRAMES];
     uint32_t uses;     /* how often what was not understood is taken for that before it is tried again; 0: for good */
+    uint32_t stamp;    /* of what the entry holds now: no two in a thread are alike */
 } tm_v8_cached;
 
-_Static_assert(sizeof(tm_v8_cached) == 72, "an entry of the cache takes little more than a line");
+_Static_assert(sizeof(tm_v8_cached) == 64, "an entry of the cache takes a line");
 
 /* A Smi is never odd. */
 #define KEY_COMPILED 1
@@ -34,6 +35,7 @@ _Static_assert(sizeof(tm_v8_cached) == 72, "an entry of the cache takes little m
 #define KEY_PLACELESS 5
 #define USES_NOT_UNDERSTOOD 100
 
+static inline uint64_t word_at(const uint64_t *fp, int32_t offset) { return *(const uint64_t *)((const char *)fp + offset); }
 static inline uint64_t load(uint64_t address) { return *(const volatile uint64_t *)address; }
 
 /* Frames of V8: word below the frame pointer is a context, or a type << 1. V8 src/execution/frames.h. */
@@ -42,11 +44,12 @@ static inline uint64_t load(uint64_t address) { return *(const volatile uint64_t
 
 tm_v8_thread *tm_v8_thread_of(tm_thread *self) {
     if (tm_likely(self->v8 != NULL)) return self->v8;
-    size_t bytes = sizeof(tm_v8_thread) + (CACHE_ROWS + 1) * sizeof(tm_v8_cached) + MOST_LISTED * sizeof(uint32_t) +
+    size_t header = (sizeof(tm_v8_thread) + 63) & ~63ul;
+    size_t bytes = header + (CACHE_ROWS + 1) * sizeof(tm_v8_cached) + MOST_LISTED * sizeof(uint32_t) +
                    TM_V8_PAGES * 4096;
     tm_v8_thread *v8 = os_map(bytes);
     if (!v8) return NULL;
-    v8->cache = (tm_v8_cached *)(v8 + 1);
+    v8->cache = (tm_v8_cached *)((char *)v8 + header);
     v8->lists = (uint32_t *)(v8->cache + CACHE_ROWS + 1);
     v8->pages = (uint8_t(*)[4096])(v8->lists + MOST_LISTED);
     self->v8 = v8;
@@ -59,6 +62,7 @@ static void forget(tm_v8_thread *v8) {
     v8->interpreter_return[0] = v8->interpreter_return[1] = 0;
     v8->no_script = 0;
     v8->isolate = 0;
+    v8->past[0].count = v8->past[1].count = 0;
 }
 
 static void add_misses(tm_thread *thread, void *context) {
@@ -69,21 +73,6 @@ uint64_t tm_v8_misses(void) {
     uint64_t sum = 0;
     tm_each_thread(add_misses, &sum);
     return sum;
-}
-
-bool tm_next_frame(const uint64_t **fp, uintptr_t *pc, uintptr_t stack_high) {
-    const uint64_t *at = *fp;
-    uint64_t next = at[0], back = at[1];
-    if (next <= (uint64_t)at || next + 16 > stack_high || next & 7) {
-        /* libffi's ffi_call_unix64: the flags at [0], the result at [1], then the caller's frame pointer and the way back. */
-        if (next >= 0x10000 || (uint64_t)(at + 4) > stack_high) return false;
-        next = at[2];
-        back = at[3];
-        if (next <= (uint64_t)at || next + 16 > stack_high || next & 7) return false;
-    }
-    *fp = (const uint64_t *)next;
-    *pc = back;
-    return true;
 }
 
 /* ---- decoding ---- */
@@ -105,6 +94,7 @@ static tm_v8_cached *store(tm_v8_thread *v8, tm_v8_cached *row, const uint32_t *
         v8->lists_used += (uint32_t)count;
     }
     row->count = (uint8_t)count;
+    row->stamp = ++v8->stamps;
     return row;
 }
 
@@ -143,8 +133,8 @@ static __attribute__((noinline)) tm_v8_cached *miss(tm_v8_thread *v8, const uint
     bool understood = decoded != TM_V8_UNKNOWN;
     uint64_t key[2] = {pc, placeless ? KEY_PLACELESS : understood ? KEY_COMPILED : KEY_NOT_UNDERSTOOD};
     if (decoded == TM_V8_INTERPRETED) {
-        key[0] = fp[tm_v8.frame_bytecode / 8];
-        key[1] = fp[tm_v8.frame_offset / 8];
+        key[0] = word_at(fp, tm_v8.frame_bytecode);
+        key[1] = word_at(fp, tm_v8.frame_offset);
     }
     for (int i = 0; i < count; i++) {
         frames[i] = tm_v8_frame_of(v8->isolate, &sites[i]);
@@ -165,25 +155,34 @@ static __attribute__((noinline)) tm_v8_cached *miss(tm_v8_thread *v8, const uint
 }
 
 static inline uint64_t shared_of(const uint64_t *fp) {
-    return load((fp[tm_v8.frame_function / 8] & ~3ull) + (uint64_t)tm_v8.function_shared);
+    return load((word_at(fp, tm_v8.frame_function) & ~3ull) + (uint64_t)tm_v8.function_shared);
 }
 
 static inline bool same_function(const tm_v8_cached *row, const uint64_t *fp) {
     return row->function == tm_v8_identity_of(shared_of(fp));
 }
 
+/* Is the row what this key was decoded to, and is the code still the same? */
+static inline bool holds(const tm_v8_cached *row, const uint64_t *fp, uint64_t a, uint64_t b) {
+    if (tm_unlikely(row->key[0] != a || row->key[1] != b || !same_function(row, fp))) return false;
+    return !row->stream || (load(row->stream + (uint64_t)tm_v8.stream_code) == row->code &&
+                            load((row->code & ~3ull) + row->data_field) == row->data);
+}
+
 /* The row of a key, if it holds for the frame. */
 static inline tm_v8_cached *hit(tm_v8_thread *v8, const uint64_t *fp, uint64_t a, uint64_t b) {
     tm_v8_cached *row = &v8->cache[place(a, b)];
-    if (tm_unlikely(row->key[0] != a || row->key[1] != b || !same_function(row, fp))) return NULL;
-    if (row->stream && (load(row->stream + (uint64_t)tm_v8.stream_code) != row->code ||
-                        load((row->code & ~3ull) + row->data_field) != row->data))
-        return NULL;
+    if (!holds(row, fp, a, b)) return NULL;
     if (tm_unlikely(row->uses) && --row->uses == 0) {
         row->key[0] = 0;
         return NULL;
     }
     return row;
+}
+
+/* Is the function in the frame one that has no script? */
+static inline bool is_builtin(const tm_v8_thread *v8, const uint64_t *fp) {
+    return v8->no_script && load((shared_of(fp) & ~3ull) + (uint64_t)tm_v8.shared_script) == v8->no_script;
 }
 
 /*
@@ -200,8 +199,8 @@ static __attribute__((noinline)) tm_v8_cached *below_builtin(tm_v8_thread *v8, c
  * frames of V8's own have their type.
  */
 static inline tm_v8_cached *frame_at(tm_v8_thread *v8, const uint64_t *below, const uint64_t *fp, uintptr_t pc) {
-    if (tm_unlikely(!tm_is_object(fp[tm_v8.frame_function / 8]))) return miss(v8, fp, pc, false);
-    uint64_t bytecode = fp[tm_v8.frame_bytecode / 8], offset = fp[tm_v8.frame_offset / 8];
+    if (tm_unlikely(!tm_is_object(word_at(fp, tm_v8.frame_function)))) return miss(v8, fp, pc, false);
+    uint64_t bytecode = word_at(fp, tm_v8.frame_bytecode), offset = word_at(fp, tm_v8.frame_offset);
     tm_v8_cached *row;
     if (pc == v8->interpreter_return[0] || pc == v8->interpreter_return[1]) {
         row = hit(v8, fp, bytecode, offset);
@@ -210,7 +209,7 @@ static inline tm_v8_cached *frame_at(tm_v8_thread *v8, const uint64_t *below, co
     row = hit(v8, fp, pc, KEY_COMPILED);
     if (tm_likely(row != NULL)) return row;
     /* Array.prototype.map and the like. */
-    if (v8->no_script && load((shared_of(fp) & ~3ull) + (uint64_t)tm_v8.shared_script) == v8->no_script) return NULL;
+    if (is_builtin(v8, fp)) return NULL;
     tm_code_region region;
     if (tm_code_region_of(pc, &region) && region.kind == TM_CODE_IMAGE) {
         if (tm_v8_returns_to_interpreter(&region, pc)) {
@@ -273,8 +272,18 @@ uint64_t tm_v8_isolate(void) {
     return tm_v8_ready ? load(os_thread_pointer() + (uint64_t)(int64_t)tm_v8.tls_isolate) : 0;
 }
 
-tm_v8_walk_end tm_v8_walk(tm_thread *self, const uint64_t *fp, uint32_t limit, uint32_t **frames, uint32_t *count) {
-    *count = 0;
+/* Where a walk begins. */
+struct start {
+    tm_v8_thread *v8;
+    const uint64_t *below, *fp; /* `below` was called by the frame at fp; NULL: not known */
+    uintptr_t pc;
+    uint64_t high, entry_sp;
+    bool recorded; /* the engine's own record said where */
+    bool reached;  /* there is such a frame */
+};
+
+static inline __attribute__((always_inline)) tm_v8_walk_end begin(tm_thread *self, const uint64_t *fp, uint32_t limit,
+                                                                 struct start *start) {
     uint64_t isolate = load(os_thread_pointer() + (uint64_t)(int64_t)tm_v8.tls_isolate);
     if (tm_likely(!isolate)) return TM_V8_NO_ISOLATE;
     uint64_t low = (uint64_t)fp, high = self->stack_high;
@@ -294,49 +303,179 @@ tm_v8_walk_end tm_v8_walk(tm_thread *self, const uint64_t *fp, uint32_t limit, u
         v8->incarnation = self->incarnation;
     }
     uint64_t fast_fp = tm_v8.isolate_fast_fp ? load(isolate + (uint64_t)tm_v8.isolate_fast_fp) : 0;
-    const uint64_t *below = NULL;
-    uintptr_t pc = 0;
-    struct found found = {v8->frames, limit, 0, 0};
-    bool more = true;
+    *start = (struct start){v8, NULL, NULL, 0, high, entry_sp, true, true};
     if (fast_fp > low && fast_fp < high && (exit_fp <= low || fast_fp < exit_fp)) {
-        fp = (const uint64_t *)fast_fp;
-        pc = load(isolate + (uint64_t)tm_v8.isolate_fast_pc);
+        start->fp = (const uint64_t *)fast_fp;
+        start->pc = load(isolate + (uint64_t)tm_v8.isolate_fast_pc);
     } else if (exit_fp > low && exit_fp + 16 <= high) {
-        fp = (const uint64_t *)exit_fp;
+        start->fp = (const uint64_t *)exit_fp;
     } else {
         if (tm_v8.isolate_entry_sp && !entry_sp) return TM_V8_NO_JAVASCRIPT;
-        if (!first_by_frame_pointers(&below, &fp, &pc, high)) {
-            if (!tm_v8.isolate_entry_sp) return TM_V8_NO_JAVASCRIPT;
-            collect(&found, tm_frame(TM_FRAME_UNKNOWN, TM_UNKNOWN_STACK, 0, 0, 0));
-            more = false;
+        start->recorded = false;
+        start->fp = fp;
+        start->reached = first_by_frame_pointers(&start->below, &start->fp, &start->pc, high);
+        if (!start->reached && !tm_v8.isolate_entry_sp) return TM_V8_NO_JAVASCRIPT;
+    }
+    return TM_V8_WALKED;
+}
+
+/* ---- what can be known again ---- */
+
+enum { STEP_TYPED, STEP_PLACELESS, STEP_BUILTIN, STEP_INTERPRETED, STEP_COMPILED };
+
+static inline bool is_interpreted(const tm_v8_cached *row, const uint64_t *fp) {
+    return row->key[0] == word_at(fp, tm_v8.frame_bytecode) && row->key[1] == word_at(fp, tm_v8.frame_offset);
+}
+
+/* Takes note of a step. False: it could not be known again by itself. */
+static bool note(tm_v8_thread *v8, tm_v8_past *past, const uint64_t *fp, uintptr_t pc, tm_v8_cached *row, uint32_t own) {
+    if (past->count == TM_V8_STEPS || own > UINT16_MAX) return false;
+    tm_v8_step *step = &past->steps[past->count++];
+    *step = (tm_v8_step){.fp = fp, .pc = pc, .own = (uint16_t)own};
+    if (IS_TYPED(fp)) {
+        step->kind = STEP_TYPED;
+        step->type = fp[-1];
+    } else if (!pc) {
+        step->kind = STEP_PLACELESS;
+    } else if (row) {
+        if (row->uses || row == &v8->cache[CACHE_ROWS]) return false;
+        step->row = row;
+        step->stamp = row->stamp;
+        if (row->key[0] == pc && row->key[1] == KEY_COMPILED) step->kind = STEP_COMPILED;
+        else if (is_interpreted(row, fp)) step->kind = STEP_INTERPRETED;
+        else return false;
+    } else {
+        step->kind = STEP_BUILTIN;
+        return tm_is_object(word_at(fp, tm_v8.frame_function)) && is_builtin(v8, fp);
+    }
+    return true;
+}
+
+/* Is the frame at fp, which is where the step's was, what the step says? */
+static inline bool same_frame(const tm_v8_thread *v8, const tm_v8_step *step, const uint64_t *fp) {
+    if (step->kind == STEP_TYPED) return fp[-1] == step->type;
+    if (IS_TYPED(fp)) return false;
+    if (step->kind == STEP_PLACELESS) return true;
+    if (!tm_is_object(word_at(fp, tm_v8.frame_function))) return false;
+    if (step->kind == STEP_BUILTIN) return is_builtin(v8, fp);
+    if (step->row->stamp != step->stamp) return false;
+    if (step->kind == STEP_COMPILED) return holds(step->row, fp, step->pc, KEY_COMPILED);
+    return holds(step->row, fp, word_at(fp, tm_v8.frame_bytecode), word_at(fp, tm_v8.frame_offset));
+}
+
+/* Every frame is looked at: below one that is as it was, another may have called it. */
+static bool as_before(const struct start *start, const tm_v8_past *past, uint32_t limit) {
+    if (!past->count || past->limit != limit) return false;
+    const uint64_t *fp = start->fp;
+    uintptr_t pc = start->pc;
+    const tm_v8_step *step = past->steps, *last = step + past->count - 1;
+    for (;; step++) {
+        if (fp != step->fp || pc != step->pc || !same_frame(start->v8, step, fp)) return false;
+        if (step == last) break;
+        if (step->kind == STEP_TYPED && IS_ENTRY(fp)) {
+            fp = (const uint64_t *)word_at(fp, tm_v8.entry_exit_fp);
+            pc = 0;
+        } else if (!tm_next_frame(&fp, &pc, start->high)) {
+            return false;
         }
     }
+    if (past->cut) return true;
+    if (step->kind == STEP_TYPED && IS_ENTRY(fp))
+        return start->entry_sp == past->entry_sp && word_at(fp, tm_v8.entry_exit_fp) == past->last_next;
+    return !tm_next_frame(&fp, &pc, start->high);
+}
+
+static inline bool same_step(const tm_v8_step *a, const tm_v8_step *b) {
+    return a->fp == b->fp && a->pc == b->pc && a->kind == b->kind && a->row == b->row && a->stamp == b->stamp && a->own == b->own;
+}
+
+/* ---- the walk ---- */
+
+/* `past`: where to keep what it came by; its count is 0 if it cannot be known again. */
+static struct found walk(const struct start *start, uint32_t limit, tm_v8_past *past) {
+    tm_v8_thread *v8 = start->v8;
+    const uint64_t *below = start->below, *fp = start->fp;
+    uintptr_t pc = start->pc;
+    uint64_t high = start->high, entry_sp = start->entry_sp, next = 0;
+    struct found found = {v8->frames, limit, 0, 0};
+    bool more = start->reached, noted = start->recorded;
+    if (!more) collect(&found, tm_frame(TM_FRAME_UNKNOWN, TM_UNKNOWN_STACK, 0, 0, 0));
+    past->count = 0;
     for (int steps = 0; more && steps < MOST_STEPS; steps++) {
-        if (IS_TYPED(fp)) {
-            if (IS_ENTRY(fp)) { /* native code called JavaScript here: on with where that was called from */
-                uint64_t next = fp[tm_v8.entry_exit_fp / 8];
-                if (!next && entry_sp && entry_sp != (uint64_t)fp) {
-                    /* Not the outermost: compiled code called C directly, past the exit frame. */
-                    if (!first_by_frame_pointers(&below, &fp, &pc, high)) break;
-                    continue;
-                }
-                if (next <= (uint64_t)fp || next + 16 > high) break;
-                below = NULL;
-                pc = 0;
-                fp = (const uint64_t *)next;
-                continue;
-            }
-        } else if (pc) {
-            const tm_v8_cached *row = frame_at(v8, below, fp, pc);
+        uint32_t own = found.own;
+        tm_v8_cached *row = NULL;
+        if (!IS_TYPED(fp) && pc) {
+            row = frame_at(v8, below, fp, pc);
             if (row) {
                 const uint32_t *list = frames_of(v8, row);
                 for (int i = 0; i < row->count && more; i++) more = collect(&found, list[i]);
             }
         }
+        noted = noted && note(v8, past, fp, pc, row, found.own - own);
+        if (!more) break;
+        if (IS_TYPED(fp) && IS_ENTRY(fp)) { /* native code called JavaScript here: on with where that was called from */
+            next = word_at(fp, tm_v8.entry_exit_fp);
+            if (!next && entry_sp && entry_sp != (uint64_t)fp) {
+                /* Not the outermost: compiled code called C directly, past the exit frame. */
+                noted = false;
+                if (!first_by_frame_pointers(&below, &fp, &pc, high)) break;
+                continue;
+            }
+            if (next <= (uint64_t)fp || next + 16 > high) break;
+            below = NULL;
+            pc = 0;
+            fp = (const uint64_t *)next;
+            continue;
+        }
         below = fp;
-        if (more && !tm_next_frame(&fp, &pc, high)) break;
+        if (!tm_next_frame(&fp, &pc, high)) break;
     }
+    if (!noted) past->count = 0;
+    past->limit = limit;
+    past->cut = !more;
+    past->entry_sp = entry_sp;
+    past->last_next = next;
+    return found;
+}
+
+tm_v8_walk_end tm_v8_walk(tm_thread *self, const uint64_t *fp, uint32_t limit, uint32_t **frames, uint32_t *count) {
+    struct start start;
+    *count = 0;
+    tm_v8_walk_end end = begin(self, fp, limit, &start);
+    if (end != TM_V8_WALKED) return end;
+    tm_v8_thread *v8 = start.v8;
+    struct found found = walk(&start, limit, &v8->past[!v8->newest]);
     *frames = found.own ? v8->frames : v8->frames + limit;
     *count = found.own ? found.own : found.internal;
     return *count ? TM_V8_WALKED : TM_V8_NO_JAVASCRIPT;
+}
+
+tm_v8_walk_end tm_v8_traceback(tm_thread *self, const uint64_t *fp, uint32_t limit, uint32_t *node) {
+    struct start start;
+    tm_v8_walk_end end = begin(self, fp, limit, &start);
+    if (end != TM_V8_WALKED) return end;
+    tm_v8_thread *v8 = start.v8;
+    const tm_v8_past *before = &v8->past[v8->newest];
+    if (start.recorded && as_before(&start, before, limit)) {
+        *node = before->node;
+        return *node ? TM_V8_WALKED : TM_V8_NO_JAVASCRIPT;
+    }
+    tm_v8_past *past = &v8->past[!v8->newest];
+    struct found found = walk(&start, limit, past);
+    uint32_t result = 0, left = found.own, i = past->count;
+    /* The oldest steps, as far as they are those of before, have their node already. */
+    for (uint32_t j = before->count; i && j && same_step(&past->steps[i - 1], &before->steps[j - 1]); i--, j--) {
+        result = past->steps[i - 1].node = before->steps[j - 1].node;
+        left -= past->steps[i - 1].own;
+    }
+    for (; i; i--) {
+        for (uint32_t k = past->steps[i - 1].own; k > 0; k--) result = tm_node(result, found.frames[--left]);
+        past->steps[i - 1].node = result;
+    }
+    while (left) result = tm_node(result, found.frames[--left]);
+    if (!found.own)
+        for (uint32_t k = found.internal; k > 0; k--) result = tm_node(result, found.frames[limit + k - 1]);
+    past->node = *node = result;
+    if (past->count) v8->newest = !v8->newest;
+    return result ? TM_V8_WALKED : TM_V8_NO_JAVASCRIPT;
 }

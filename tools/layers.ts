@@ -28,7 +28,7 @@ const rooms: readonly Room[] = [
   { path: "lib/format/generated/", may: [], packages: ["flatbuffers"], pure: true },
   { path: "lib/format/", may: ["lib/model/"], packages: ["flatbuffers", "node:", "@std/path"] },
   { path: "lib/aggregate/", may: ["lib/model/", "lib/format/"], packages: [], pure: true },
-  { path: "lib/export/", may: ["lib/model/", "lib/aggregate/"], packages: [], pure: true },
+  { path: "lib/export/", may: ["lib/model/", "lib/aggregate/"], packages: ["pprof-format"], pure: true },
   { path: "lib/report/", may: ["lib/model/", "lib/aggregate/"], packages: [], pure: true },
   { path: "lib/host/", may: ["lib/model/", "lib/format/"], packages: ["node:", "@std/path"] },
   {

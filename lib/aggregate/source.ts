@@ -1,6 +1,5 @@
 import type { SnapshotBatch } from "../format/decoder.ts";
 import { type ByteSource, readBatches, type SnapshotReader } from "../format/reader.ts";
-import type { Grouping } from "../model/group.ts";
 
 /** Where a snapshot comes from: the path of a file, or its bytes as a stream. */
 export type SnapshotSource = string | ByteSource;
@@ -19,25 +18,39 @@ export async function* batchesOf(
   yield* readFileBatches(source, reader);
 }
 
-/** Adds what a batch holds to a grouping. */
-export function addBatch(grouping: Grouping, batch: SnapshotBatch): void {
+/** What takes the tables and rows of a snapshot piece by piece: see `Grouping`. */
+export interface BatchTarget {
+  /** Adds file names, numbered on from those added before. */
+  addFilenames(filenames: readonly string[]): void;
+  /** Adds frames: numbers of file names, lines. */
+  addFrames(filename: Uint32Array, lineno: Uint32Array): void;
+  /** Adds nodes, from number 1 on: numbers of their parents, of their frames. */
+  addNodes(parent: Uint32Array, frame: Uint32Array): void;
+  /** Adds tracebacks: numbers of the nodes where they end. */
+  addTracebacks(node: Uint32Array): void;
+  /** Adds rows: domains, sizes of one block in bytes, numbers of blocks, numbers of tracebacks. */
+  addTraces(domain: Uint32Array, size: Float64Array, count: Float64Array, traceback: Uint32Array): void;
+}
+
+/** Adds what a batch holds to a grouping, or to another target. */
+export function addBatch(target: BatchTarget, batch: SnapshotBatch): void {
   switch (batch.kind) {
     case "metadata":
       break;
     case "strings":
-      grouping.addFilenames(batch.values);
+      target.addFilenames(batch.values);
       break;
     case "frames":
-      grouping.addFrames(batch.filename, batch.lineno);
+      target.addFrames(batch.filename, batch.lineno);
       break;
     case "nodes":
-      grouping.addNodes(batch.parent, batch.frame);
+      target.addNodes(batch.parent, batch.frame);
       break;
     case "tracebacks":
-      grouping.addTracebacks(batch.node);
+      target.addTracebacks(batch.node);
       break;
     case "traces":
-      grouping.addTraces(batch.domain, batch.size, batch.count, batch.traceback);
+      target.addTraces(batch.domain, batch.size, batch.count, batch.traceback);
       break;
   }
 }

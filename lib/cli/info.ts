@@ -1,11 +1,11 @@
 import { type SnapshotSummary, summarize } from "../aggregate/summarize.ts";
+import { domainName } from "../model/domain.ts";
 import { formatInteger, formatSize } from "../model/format_number.ts";
 import type { Arguments } from "./arguments.ts";
 import type { Command } from "./command.ts";
 import { print } from "./output.ts";
 import { progressOf } from "./progress.ts";
 import { operand, partialOption, warnOfDamage } from "./read.ts";
-import { domainName } from "./statistics_options.ts";
 
 /** `info FILE`: what a snapshot is and how it came to be. */
 export const info: Command = {

@@ -4,6 +4,7 @@ import { TracemallocError } from "../model/errors.ts";
 import { type OptionSpec, parseArguments, suggest, UsageError } from "./arguments.ts";
 import type { Command } from "./command.ts";
 import { diff } from "./diff.ts";
+import { exportCommand } from "./export.ts";
 import { info } from "./info.ts";
 import { merge } from "./merge.ts";
 import { OutputClosedError, print, printError } from "./output.ts";
@@ -11,7 +12,7 @@ import { run } from "./run.ts";
 import { top } from "./top.ts";
 
 /** All commands, in the order of the help. */
-const commands: readonly Command[] = [run, top, diff, info, merge];
+const commands: readonly Command[] = [run, top, diff, info, merge, exportCommand];
 
 const program = "tracemalloc";
 const help: OptionSpec = { name: "--help", help: "show this help" };

@@ -13,17 +13,21 @@ export class OutputClosedError extends Error {
  * @throws {TracemallocError} Where it cannot be written for another reason.
  */
 export function print(text: string): void {
-  write(1, text);
+  // Lone surrogates in file names become U+FFFD here.
+  write(1, new TextEncoder().encode(text));
+}
+
+/** Likewise bytes. */
+export function printBytes(bytes: Uint8Array): void {
+  write(1, bytes);
 }
 
 /** Writes text to standard error. */
 export function printError(text: string): void {
-  write(2, text);
+  write(2, new TextEncoder().encode(text));
 }
 
-function write(file: number, text: string): void {
-  // Lone surrogates in file names become U+FFFD here.
-  const bytes = new TextEncoder().encode(text);
+function write(file: number, bytes: Uint8Array): void {
   for (let at = 0; at < bytes.length;) {
     try {
       at += writeSync(file, bytes, at, bytes.length - at);

@@ -1,6 +1,6 @@
-import { addBatch, batchesOf } from "../aggregate/source.ts";
+import { addBatch, batchesOf, type BatchTarget } from "../aggregate/source.ts";
 import { SnapshotReader } from "../format/reader.ts";
-import type { Grouping } from "../model/group.ts";
+import type { SnapshotMetadata } from "../model/columns.ts";
 import { type Arguments, type OptionSpec, UsageError } from "./arguments.ts";
 import { printError } from "./output.ts";
 import { progressOf } from "./progress.ts";
@@ -11,19 +11,33 @@ export const partialOption: OptionSpec = {
   help: "take what is whole of a cut or damaged file, and say what is missing",
 };
 
-/** Reads a file once, into several groupings. */
-export async function readInto(path: string, groupings: readonly Grouping[], partial: boolean): Promise<void> {
+/** What a file says beside its traces. */
+export interface SnapshotHead {
+  /** `null` where a cut file does not say it any more. */
+  readonly tracebackLimit: number | null;
+  readonly metadata: SnapshotMetadata;
+}
+
+/** Reads a file once, into several groupings or other targets. */
+export async function readInto(
+  path: string,
+  targets: readonly BatchTarget[],
+  partial: boolean,
+): Promise<SnapshotHead> {
+  let head: SnapshotHead = { tracebackLimit: null, metadata: {} };
   const reader = new SnapshotReader({ partial });
   const progress = progressOf([path]);
   try {
     for await (const batch of batchesOf(path, reader)) {
-      for (const grouping of groupings) addBatch(grouping, batch);
+      if (batch.kind === "metadata") head = batch;
+      for (const target of targets) addBatch(target, batch);
       progress.advance(reader.offset);
     }
   } finally {
     progress.end();
   }
   if (reader.damage !== null) warnOfDamage(path, reader.damage);
+  return head;
 }
 
 /** Says on standard error that a file is not all there. */

@@ -4,14 +4,19 @@ import { Filter } from "../model/filter.ts";
 import type { KeyType } from "../model/key_type.ts";
 import { type Arguments, type OptionSpec, suggest, UsageError } from "./arguments.ts";
 
+/** Options of the commands that take part of a snapshot. */
+export const filterOptions: readonly OptionSpec[] = [
+  { name: "--include", value: "PATTERN", multiple: true, help: "only blocks allocated in files like src/*" },
+  { name: "--exclude", value: "PATTERN", multiple: true, help: "no blocks allocated in files like */node_modules/*" },
+  { name: "--domain", value: "DOMAIN", multiple: true, help: `only ${Object.keys(Domain).join(", ")}, or a number` },
+];
+
 /** Options of the commands that show statistics. */
 export const statisticsOptions: readonly OptionSpec[] = [
   { name: "--by", value: "KEY", help: "group by lineno (the default), filename or traceback" },
   { name: "--cumulative", help: "count a block for every line of its traceback, not for the most recent alone" },
   { name: "-n", value: "COUNT", help: "show so many groups (10)" },
-  { name: "--include", value: "PATTERN", multiple: true, help: "only blocks allocated in files like src/*" },
-  { name: "--exclude", value: "PATTERN", multiple: true, help: "no blocks allocated in files like */node_modules/*" },
-  { name: "--domain", value: "DOMAIN", multiple: true, help: `only ${Object.keys(Domain).join(", ")}, or a number` },
+  ...filterOptions,
   { name: "--json", help: "print JSON" },
 ];
 
@@ -43,22 +48,24 @@ export function readStatisticsOptions(args: Arguments): StatisticsSettings {
   }
   const count = args.last("-n") ?? "10";
   if (!/^[0-9]+$/.test(count)) throw new UsageError(`-n must be a whole number, not ${count}`);
-  const domains = args.all("--domain").map(readDomain);
   return {
     keyType,
     cumulative,
     limit: Number(count),
-    filters: makeFilters(args.all("--include"), args.all("--exclude"), domains),
+    filters: readFilters(args),
     json: args.has("--json"),
   };
 }
 
-/** A block must be of one of the domains and match one of the patterns to include, and none of those to exclude. */
-function makeFilters(
-  include: readonly string[],
-  exclude: readonly string[],
-  domains: readonly number[],
-): (Filter | DomainFilter)[] {
+/**
+ * Reads {@link filterOptions}: a block must be of one of the domains and match one of the patterns to include, and none
+ * of those to exclude.
+ *
+ * @throws {UsageError} Where a domain is none.
+ */
+export function readFilters(args: Arguments): (Filter | DomainFilter)[] {
+  const include = args.all("--include"), exclude = args.all("--exclude");
+  const domains = args.all("--domain").map(readDomain);
   const excluding = exclude.map((pattern) => new Filter(false, pattern));
   // Of filters that include it is enough to match one: where both are asked for, each must ask for both.
   if (include.length === 0) return [...domains.map((domain) => new DomainFilter(true, domain)), ...excluding];
@@ -75,11 +82,6 @@ function readDomain(text: string): number {
   if (/^[0-9]+$/.test(text) && number <= 0xffff_ffff) return number;
   const names = Object.keys(Domain);
   throw new UsageError(`--domain must be ${oneOf(names)} or a number, not ${text}${suggest(text, names)}`);
-}
-
-/** The name of a domain, or its number where it has none. */
-export function domainName(domain: number): string {
-  return Object.entries(Domain).find(([, number]) => number === domain)?.[0] ?? `domain ${domain}`;
 }
 
 function oneOf(names: readonly string[]): string {

@@ -23,3 +23,8 @@ export const Domain: { readonly [Name in DomainName]: number } = Object.freeze({
   "array-buffer": 2,
   "mmap": 3,
 });
+
+/** The name of a domain, or its number where it has none. */
+export function domainName(domain: number): string {
+  return Object.entries(Domain).find(([, number]) => number === domain)?.[0] ?? `domain ${domain}`;
+}

@@ -7,6 +7,7 @@ import { test } from "node:test";
 import { aggregate } from "../../lib/aggregate/aggregate.ts";
 import { compareFiles } from "../../lib/aggregate/compare_files.ts";
 import { mergeFiles } from "../../lib/aggregate/merge_files.ts";
+import { TracebackSums } from "../../lib/aggregate/traceback_sums.ts";
 import { summarize } from "../../lib/aggregate/summarize.ts";
 import { readSnapshot } from "../../lib/format/reader.ts";
 import { snapshotBytes } from "../../lib/format/writer.ts";
@@ -15,8 +16,11 @@ import { DomainFilter } from "../../lib/model/domain_filter.ts";
 import { SnapshotFormatError, TracemallocError } from "../../lib/model/errors.ts";
 import { Filter } from "../../lib/model/filter.ts";
 import { Dictionary } from "../../lib/model/dictionary.ts";
+import { Frame } from "../../lib/model/frame.ts";
 import { Grouping, type GroupingOptions } from "../../lib/model/group.ts";
 import type { KeyType } from "../../lib/model/key_type.ts";
+import { type Snapshot, snapshotData } from "../../lib/model/snapshot.ts";
+import { filters as anyFilters, weighted } from "../laws/arbitraries.ts";
 import { anyColumns, columnsOf, meaning, type PlainTrace } from "../format/snapshots.ts";
 
 const groupings: readonly [KeyType, boolean][] = [
@@ -52,6 +56,31 @@ test("aggregate gives the statistics of the loaded snapshot", async () => {
       }
     }),
     { numRuns: 40 },
+  );
+});
+
+test("sums by traceback and domain add up to the statistics", () => {
+  fc.assert(
+    fc.property(weighted, weighted, anyFilters, (newer, older, filters) => {
+      const before = new TracebackSums(filters);
+      before.addColumns(snapshotData(older.rows).columns);
+      const sums = new TracebackSums(filters, before);
+      sums.addColumns(snapshotData(newer.rows).columns);
+      const table = sums.table();
+      const byLine = new Map<string, number[]>();
+      table.node.forEach((node, row) => {
+        const frame = table.nodeFrame[node]!;
+        const key = `${new Frame(table.filenames[table.frameFilename[frame]!]!, table.frameLineno[frame]!)}`;
+        const [a, b, c, d] = byLine.get(key) ?? [0, 0, 0, 0];
+        const { size, count } = table.older!;
+        byLine.set(key, [a! + table.size[row]!, b! + table.count[row]!, c! + size[row]!, d! + count[row]!]);
+      });
+      const [now, then] = [newer, older].map(({ rows }) => rows.filterTraces(filters)) as [Snapshot, Snapshot];
+      const expected = now.compareTo(then, "lineno").map(({ traceback, size, sizeDiff, count, countDiff }) =>
+        [`${traceback}`, [size, count, size - sizeDiff, count - countDiff]] as [string, number[]]
+      );
+      assertEquals(new Map([...byLine].sort()), new Map([...expected].sort()));
+    }),
   );
 });
 

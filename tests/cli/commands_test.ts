@@ -150,6 +150,24 @@ test("merge makes one of many", () => {
   rmSync(path("merged"));
 });
 
+test("export writes the formats, of one snapshot or of two", () => {
+  assertEquals(
+    output("export", path("new"), "--to", "collapsed"),
+    `${source}:3;${source}:2 5999979\n${source}:3;${library}:7 500\n<native> 128\n`,
+  );
+  assertEquals(
+    output("export", path("old"), path("new"), "--to=collapsed", "--exclude", "*/node_modules/*"),
+    `${source}:3;${source}:2 1999993 5999979\n<native> 0 128\n`,
+  );
+  const report = JSON.parse(output("export", path("new"), "--to", "json", "--domain", "native"));
+  assertEquals([report.metadata.pid, report.tracebackLimit], [4711, 25]);
+  assertEquals(report.total, { size: 6_000_479, count: 8 });
+  output("export", path("new"), "--to", "pprof", "-o", path("out"));
+  const { stdout } = shell(`$CLI export '${path("new")}' --to pprof | cmp - '${path("out")}' && echo same`);
+  assertEquals(stdout, "same\n");
+  rmSync(path("out"));
+});
+
 test("a cut file is an error, and with --partial a warning", () => {
   const refused = cli("top", path("cut"));
   assertEquals([refused.code, refused.stdout], [1, ""]);
@@ -178,6 +196,10 @@ test("usage errors are one line and exit code 2", () => {
     [["top", "a", "--by", "traceback", "--cumulative"], "tracemalloc top: --cumulative needs --by lineno"],
     [["top", "a", "--domain", "natve"], "tracemalloc top: --domain must be native, js-heap, array-buffer, mmap or"],
     [["diff", "a"], "tracemalloc diff: OLD NEW is what it needs, and 1 of them were given"],
+    [["export", "a"], "tracemalloc export: --to is missing: pprof, speedscope, collapsed, heapprofile, csv, json"],
+    [["export", "a", "--to", "pprf"], "tracemalloc export: --to must be pprof, speedscope, collapsed,"],
+    [["export", "a", "b", "--to", "speedscope"], "speedscope has no differences: give one snapshot, or use pprof,"],
+    [["export", "a", "--to", "json", "-o", ""], "tracemalloc export: the path of the output is empty"],
     [["merge", "a"], "tracemalloc merge: OUT FILE… is what it needs, and 1 of them were given"],
   ];
   for (const [args, message] of wrong) {
@@ -196,6 +218,12 @@ test("failures are one line and exit code 1", () => {
       `tracemalloc top: ${source}: not a snapshot file: byte 0 of the magic should be 0x89 and is 0x63`,
     ],
     [["diff", path("old"), path("none")], `tracemalloc diff: cannot read ${path("none")}: there is no such file`],
+    [["export", path("none"), "--to", "csv"], `tracemalloc export: cannot read ${path("none")}: there is no such file`],
+    [
+      ["export", path("new"), "--to", "csv", "-o", folder],
+      `tracemalloc export: cannot write ${folder}: it is a folder`,
+    ],
+    [["export", path("new"), "--to", "csv", "-o", "/dev/full"], "tracemalloc export: cannot write /dev/full: the disk"],
     [["merge", folder, path("old")], `tracemalloc merge: cannot write ${folder}: it is a folder`],
     [["merge", path("no/out"), path("old")], `tracemalloc merge: cannot write ${path("no/out")}: the folder`],
     [["merge", "/dev/full", path("old")], "tracemalloc merge: cannot write /dev/full: the disk is full"],
@@ -222,7 +250,7 @@ test("output that cannot be written is an error", () => {
 
 test("help of the program and of each command", () => {
   for (const args of [["--help"], ["help"]]) assertMatch(output(...args), /^Usage: tracemalloc COMMAND …\n\n {2}/);
-  for (const command of ["top", "diff", "info", "merge"]) {
+  for (const command of ["top", "diff", "info", "merge", "export"]) {
     assertMatch(output(command, "--help"), new RegExp(`^Usage: tracemalloc ${command} \\[OPTION…\\] `));
   }
 });

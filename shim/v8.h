@@ -18,6 +18,7 @@
     FIELD(frame_offset)        /* interpreted: Smi, bytecode offset + offset_bias */               \
     FIELD(offset_bias)                                                                             \
     FIELD(entry_exit_fp)       /* entry frame: the exit frame below it */                          \
+    FIELD(frame_pointers)      /* native code keeps them, too */                                   \
     /* the isolate */                                                                              \
     FIELD(tls_isolate)         /* the thread's current isolate, from the thread pointer */         \
     FIELD(isolate_exit_fp)     /* frame through which JavaScript was last left, or 0 */            \
@@ -224,6 +225,8 @@ bool tm_v8_inlines(const tm_v8_identity *identity);
  * builtin pushed, between the frame `below` that it called and this one. 0: there is none.
  */
 uintptr_t tm_v8_return_to(const uint64_t *below, const uint64_t *fp);
+/* Is it where compiled code of the frame's function goes on? */
+bool tm_v8_goes_on_at(uintptr_t pc, const uint64_t *fp);
 /* SharedFunctionInfo of the function in the frame, checked; 0 if it is none. */
 tm_tagged tm_v8_frame_shared(const uint64_t *fp);
 tm_tagged tm_v8_bytecode_of(tm_tagged shared);
@@ -241,6 +244,10 @@ static inline uint32_t tm_v8_identity_of(tm_tagged shared) {
 
 /* Index of the frame for a site, with TM_FRAME_INTERNAL where that is so. */
 uint32_t tm_v8_frame_of(uint64_t isolate, const tm_v8_site *site);
+
+/* Frames of V8: the word below the frame pointer is a context, or a type << 1. V8 src/execution/frames.h. */
+#define TM_V8_IS_TYPED(fp) (!((fp)[-1] & 1))
+#define TM_V8_IS_ENTRY(fp) ((fp)[-1] == 2 || (fp)[-1] == 4)
 
 /* ---- code_map.c: which addresses hold what code ---- */
 

@@ -41,23 +41,57 @@ static bool fail(const char *what) {
     return false;
 }
 
-/* ---- the stack, by frame pointers ---- */
+/* ---- the stack: V8's frames, which keep frame pointers also where native code has none ---- */
 
-#define MOST_FRAMES 160
+#define MOST_FRAMES 64
+#define MOST_SCANNED (256ul << 10) /* bytes of native frames between the probe and the first of V8's */
 
 typedef struct stack_frame {
     const uint64_t *fp;
-    uintptr_t pc; /* where this frame's code goes on; 0 for the first */
+    uintptr_t pc; /* where this frame's code goes on; 0: not known */
 } stack_frame;
 
 static stack_frame frames[MOST_FRAMES];
 static int frame_count;
+static const uint64_t *probe_fp;
 
-static void collect(const uint64_t *fp) {
-    uintptr_t pc = 0;
-    frame_count = 0;
-    do frames[frame_count++] = (stack_frame){fp, pc};
-    while (frame_count < MOST_FRAMES && tm_next_frame(&fp, &pc, tm_self->stack_high));
+static bool above_probe(uint64_t value) {
+    return value > (uint64_t)probe_fp && value + 16 <= tm_self->stack_high && !(value & 7);
+}
+
+/* The frames from one of V8's on, up to native code; and on behind it, once it is known what entry frames keep. */
+static void collect(const uint64_t *fp, uintptr_t pc) {
+    for (frame_count = 0; frame_count < MOST_FRAMES;) {
+        frames[frame_count++] = (stack_frame){fp, pc};
+        if (TM_V8_IS_ENTRY(fp)) {
+            uint64_t next = tm_v8.entry_exit_fp ? fp[tm_v8.entry_exit_fp / 8] : 0;
+            if (next <= (uint64_t)fp || !above_probe(next)) return;
+            fp = (const uint64_t *)next;
+            pc = 0;
+        } else {
+            if (fp[0] <= (uint64_t)fp || !above_probe(fp[0])) return;
+            pc = fp[1];
+            fp = (const uint64_t *)fp[0];
+        }
+    }
+}
+
+/* Native code keeps what it likes on the stack: can this be the frame of a builtin that V8's code called? */
+static bool can_be_frame(const uint64_t *fp) {
+    tm_code_region region;
+    return fp[0] > (uint64_t)fp && above_probe(fp[0]) && tm_code_region_known(fp[1], &region) && region.kind != TM_CODE_LIBRARY;
+}
+
+/* Collects from the next frame on that `wanted` accepts with its caller in frames[1]. */
+static bool scan_stack(bool (*wanted)(void)) {
+    const uint64_t *end = (const uint64_t *)(tm_self->stack_high - 16);
+    if (end > probe_fp + MOST_SCANNED / 8) end = probe_fp + MOST_SCANNED / 8;
+    for (const uint64_t *fp = probe_fp + 2; fp < end; fp++) {
+        if (!can_be_frame(fp)) continue;
+        collect(fp, 0);
+        if (frame_count > 1 && wanted()) return true;
+    }
+    return false;
 }
 
 /* Copies an object's first words; what is not readable reads as zero. */
@@ -136,13 +170,15 @@ static bool find_path(int index, const char *name) {
     return false;
 }
 
+static bool calls_from_second(void) { return find_path(1, state.spec.file[1]); }
+
 static bool find_functions(void) {
     /* The map's instance type is the one number that is the same for all of a kind and differs between kinds. */
     static const int8_t FIELDS[] = {12, 8, 10, 14, 16, 18, 20}; /* the likeliest first */
+    tm_code_map_refresh();
     for (size_t k = 0; k < sizeof FIELDS; k++) {
         tm_v8.map_type = FIELDS[k];
-        for (int i = 1; i < frame_count; i++)
-            if (find_path(i, state.spec.file[1])) return true;
+        if (scan_stack(calls_from_second)) return true;
     }
     return fail("functions: no frame leads to the calibration scripts");
 }
@@ -463,22 +499,33 @@ static int anchor_rounds;
 
 #define ISOLATE_BYTES 2048
 
-/* Frames that native code was entered through lie between the probe and the first JavaScript frame. */
-static bool is_below(uint64_t value, int first) {
-    for (int i = 1; i < first; i++)
-        if ((uint64_t)frames[i].fp == value) return true;
+static bool is_interpreter_return(uintptr_t pc) {
+    tm_code_region region;
+    return tm_code_region_of(pc, &region) && tm_v8_returns_to_interpreter(&region, pc);
+}
+
+static bool is_calibration(int index) {
+    tm_tagged shared = index < frame_count ? tm_v8_frame_shared(frames[index].fp) : 0;
+    return shared && function_of(shared) >= 0;
+}
+
+/* The frame through which calibration's last function was left for native code, from the interpreter. */
+static bool is_exit_frame(uint64_t value) {
+    if (!above_probe(value)) return false;
+    const uint64_t *fp = (const uint64_t *)value;
+    if (!TM_V8_IS_TYPED(fp) || fp[-1] >= 256 || !is_interpreter_return(fp[1])) return false;
+    collect(fp, 0);
+    return is_calibration(1);
+}
+
+/* An isolate holds its own address; what lies near it in memory, and could be taken for it, does not. */
+static bool names_itself(uint64_t isolate, const uint64_t *words) {
+    for (int i = 0; i < ISOLATE_BYTES / 8; i++)
+        if (words[i] == isolate) return true;
     return false;
 }
 
-static int first_javascript(void) {
-    for (int i = 1; i < frame_count; i++) {
-        tm_tagged shared = tm_v8_frame_shared(frames[i].fp);
-        if (shared && function_of(shared) >= 0) return i;
-    }
-    return -1;
-}
-
-static void find_anchors(int first) {
+static void find_anchors(void) {
     uintptr_t thread = os_thread_pointer();
     if (anchor_rounds == 0) {
         size_t bytes = os_static_tls_bytes();
@@ -488,21 +535,24 @@ static void find_anchors(int first) {
             uint64_t words[ISOLATE_BYTES / 8];
             if (isolate < 0x10000 || isolate >> 47 || isolate & 7) continue;
             if (isolate >= tm_self->stack_low && isolate < tm_self->stack_high) continue;
-            if (!tm_read(isolate, words, sizeof words)) continue;
+            if (!tm_read(isolate, words, sizeof words) || !names_itself(isolate, words)) continue;
             for (int i = 0; i < ISOLATE_BYTES / 8; i++)
-                if (is_below(words[i], first) && anchor_count < 256)
-                    anchors[anchor_count++] = (anchor){-(int32_t)back, 8 * i};
+                if (is_exit_frame(words[i]) && anchor_count < 256) anchors[anchor_count++] = (anchor){-(int32_t)back, 8 * i};
         }
     } else {
         int kept = 0;
         for (int i = 0; i < anchor_count; i++) {
             uint64_t isolate = *(const uint64_t *)(thread + (uint64_t)(int64_t)anchors[i].tls);
-            if (is_below(tm_read64(isolate + (uint64_t)anchors[i].field), first)) anchors[kept++] = anchors[i];
+            if (is_exit_frame(tm_read64(isolate + (uint64_t)anchors[i].field))) anchors[kept++] = anchors[i];
         }
         anchor_count = kept;
     }
     anchor_rounds++;
-    if (anchor_rounds < 3 || !anchor_count) return;
+    if (tm_v8_levels & TM_V8_ANCHORS || anchor_rounds < 3 || !anchor_count) return;
+    if (anchor_count > 1) {
+        fail("isolate: its record of frames is found in more than one way");
+        return;
+    }
     tm_v8.tls_isolate = anchors[0].tls;
     tm_v8.isolate_exit_fp = anchors[0].field;
     tm_v8_levels |= TM_V8_ANCHORS;
@@ -512,34 +562,70 @@ static uint64_t isolate_now(void) { return *(const uint64_t *)(os_thread_pointer
 
 /* ---- step 6: native code that calls JavaScript again ---- */
 
+/* Collects from where the engine says that JavaScript was left; the index of calibration's first frame, or -1. */
+static int collect_from_isolate(void) {
+    uint64_t exit_fp = tm_read64(isolate_now() + (uint64_t)tm_v8.isolate_exit_fp);
+    uint64_t fast_fp = tm_v8.isolate_fast_fp ? tm_read64(isolate_now() + (uint64_t)tm_v8.isolate_fast_fp) : 0;
+    if (above_probe(fast_fp) && (!above_probe(exit_fp) || fast_fp < exit_fp))
+        collect((const uint64_t *)fast_fp, tm_read64(isolate_now() + (uint64_t)tm_v8.isolate_fast_pc));
+    else if (above_probe(exit_fp)) collect((const uint64_t *)exit_fp, 0);
+    else return -1;
+    for (int i = 0; i < frame_count; i++)
+        if (is_calibration(i)) return i;
+    return -1;
+}
+
+static const uint64_t *last_entry(void) {
+    for (int i = frame_count; i-- > 0;)
+        if (TM_V8_IS_ENTRY(frames[i].fp)) return frames[i].fp;
+    return NULL;
+}
+
+/* Does it lead from native code to calibration's functions below it, as exit frames do? */
+static bool leads_on(uint64_t value, const uint64_t *entry) {
+    if (value <= (uint64_t)entry || !above_probe(value)) return false;
+    const uint64_t *fp = (const uint64_t *)value;
+    if (!TM_V8_IS_TYPED(fp) || fp[-1] >= 256) return false;
+    collect(fp, 0);
+    for (int i = 1; i < frame_count; i++)
+        if (is_calibration(i)) return true;
+    return false;
+}
+
+/* Do frame pointers lead from the probe to the very call that left JavaScript? Exit frames say where on the stack it is. */
+static bool native_frames_lead_to(const uint64_t *exit) {
+    const uint64_t *fp = probe_fp;
+    for (uintptr_t pc = 0; fp[0] != (uint64_t)exit;)
+        if (!tm_next_frame(&fp, &pc, tm_self->stack_high)) return false;
+    for (int slot = -2; slot >= -4; slot--)
+        if (exit[slot] == (uint64_t)(fp + 2)) return true;
+    return false;
+}
+
 /* An entry frame keeps the exit frame of the JavaScript below it; the isolate keeps the outermost entry frame. */
-static void find_reentry(int first) {
-    int entry = -1, outermost = -1;
-    for (int i = first + 1; i < frame_count; i++) {
-        uint64_t type = frames[i].fp[-1];
-        if (type != 2 && type != 4) continue;
-        if (entry < 0) entry = i;
-        outermost = i;
-    }
-    if (entry < 0) return;
-    int below = -1; /* the next calibration function under the entry frame */
-    for (int i = entry + 1; i < frame_count && below < 0; i++) {
-        tm_tagged shared = tm_v8_frame_shared(frames[i].fp);
-        if (shared && function_of(shared) >= 0) below = i;
-    }
-    if (below < 0) return;
-    int32_t field = 0;
+static void find_reentry(void) {
+    int32_t known = tm_v8.entry_exit_fp, field = 0;
+    tm_v8.entry_exit_fp = 0;
+    if (collect_from_isolate() < 0) return;
+    bool lead = !frames[0].pc && native_frames_lead_to(frames[0].fp);
+    tm_v8.frame_pointers = lead && (!known || tm_v8.frame_pointers);
+    const uint64_t *entry = last_entry();
+    if (!entry) return;
     for (int slot = -2; slot >= -16 && !field; slot--)
-        for (int i = entry + 1; i < below && !field; i++)
-            if (frames[entry].fp[slot] == (uint64_t)frames[i].fp) field = 8 * slot;
-    if (!field || (tm_v8.entry_exit_fp && tm_v8.entry_exit_fp != field)) return;
-    bool again = tm_v8.entry_exit_fp == field;
+        if (leads_on(entry[slot], entry)) field = 8 * slot;
+    if (!field || (known && known != field)) return;
     tm_v8.entry_exit_fp = field;
+    const uint64_t *outermost = entry;
+    for (uint64_t next = entry[field / 8]; next > (uint64_t)outermost && above_probe(next); next = outermost[field / 8]) {
+        collect((const uint64_t *)next, 0);
+        if (!last_entry()) break;
+        outermost = last_entry();
+    }
     uint64_t words[ISOLATE_BYTES / 8];
     if (tm_read(isolate_now(), words, sizeof words))
         for (int i = 0; i < ISOLATE_BYTES / 8 && !tm_v8.isolate_entry_sp; i++)
-            if (words[i] == (uint64_t)frames[outermost].fp) tm_v8.isolate_entry_sp = 8 * i;
-    if (again) tm_v8_levels |= TM_V8_REENTRY;
+            if (words[i] == (uint64_t)outermost) tm_v8.isolate_entry_sp = 8 * i;
+    if (known) tm_v8_levels |= TM_V8_REENTRY;
 }
 
 /* ---- step 7: compiled code ---- */
@@ -738,43 +824,39 @@ static void look_at_compiled(int index) {
     tm_scratch_reset();
 }
 
-/* A direct call from compiled code to C leaves the frame and the return address in the isolate, side by side. */
-static void find_fast_call(int first) {
+/*
+ * A direct call from compiled code to C leaves the frame and the return address in the isolate, side by side. The frame
+ * becomes frames[0].
+ */
+static bool find_fast_call(void) {
     uint64_t words[ISOLATE_BYTES / 8];
-    uint64_t isolate = isolate_now();
-    if (!tm_read(isolate, words, sizeof words)) return;
-    if (words[tm_v8.isolate_exit_fp / 8] > (uint64_t)frames[0].fp && words[tm_v8.isolate_exit_fp / 8] < (uint64_t)frames[first].fp) return;
+    if (!tm_v8.stream_header || !tm_read(isolate_now(), words, sizeof words)) return false;
     for (int i = 1; i < ISOLATE_BYTES / 8 - 1; i++) {
-        if (words[i] != (uint64_t)frames[first].fp) continue;
+        if (!above_probe(words[i])) continue;
         for (int k = i - 1; k <= i + 1; k += 2) {
             if (!tm_v8_find_stream(words[k])) continue;
-            frames[first].pc = words[k]; /* between it and the probe there can be code without a frame */
+            collect((const uint64_t *)words[i], words[k]);
+            if (!is_calibration(0)) continue;
             tm_v8.isolate_fast_fp = 8 * i;
             tm_v8.isolate_fast_pc = 8 * k;
-            return;
+            return true;
         }
     }
-}
-
-static bool is_interpreter_return(uintptr_t pc) {
-    tm_code_region region;
-    return tm_code_region_of(pc, &region) && tm_v8_returns_to_interpreter(&region, pc);
+    return false;
 }
 
 static uintptr_t known_pcs[256]; /* see anything_new() */
 static unsigned known_pc_count;
 
-static void compiled_step(int first) {
+static void compiled_step(void) {
     uint32_t before = tm_v8_levels;
     uint32_t tiers;
-    if (tm_v8.stream_header && tm_v8_levels & TM_V8_ANCHORS && !(tm_v8_levels & TM_V8_FAST_CALL)) {
-        find_fast_call(first);
-        if (tm_v8.isolate_fast_fp && !is_interpreter_return(frames[first].pc) && verify(first, &tiers))
-            tm_v8_levels |= TM_V8_FAST_CALL;
-    }
+    int first = collect_from_isolate();
+    if (first < 0 && !find_fast_call()) return;
+    if (first < 0) first = 0;
+    if (tm_v8.isolate_fast_fp && frames[0].pc && verify(0, &tiers)) tm_v8_levels |= TM_V8_FAST_CALL;
     for (int i = first; i < frame_count; i++) {
-        tm_tagged shared = tm_v8_frame_shared(frames[i].fp);
-        if (!shared || function_of(shared) < 0) continue;
+        if (!is_calibration(i)) continue;
         uintptr_t pc = frames[i].pc;
         bool known = false;
         for (int k = 0; k < seen_pc_count && !known; k++) known = seen_pcs[k] == pc;
@@ -788,16 +870,24 @@ static void compiled_step(int first) {
 }
 
 /* Cheap when nothing on the stack is new: this is called thousands of times while code gets hot. */
-static bool anything_new(const uint64_t *fp) {
-    uintptr_t pc = 0;
-    bool fresh = false;
-    for (int i = 0; i < 16 && tm_next_frame(&fp, &pc, tm_self->stack_high); i++) {
-        bool found = false;
+static bool anything_new(void) {
+    uint64_t isolate = isolate_now(), exit_fp = *(const uint64_t *)(isolate + (uint64_t)tm_v8.isolate_exit_fp);
+    uint64_t fast_fp = tm_v8.isolate_fast_fp ? *(const uint64_t *)(isolate + (uint64_t)tm_v8.isolate_fast_fp) : 0;
+    bool fresh = false, fast = above_probe(fast_fp) && (!above_probe(exit_fp) || fast_fp < exit_fp);
+    if (!fast && !above_probe(exit_fp)) return true; /* a direct call, seen for the first time */
+    const uint64_t *fp = (const uint64_t *)(fast ? fast_fp : exit_fp);
+    uintptr_t pc = fast ? *(const uint64_t *)(isolate + (uint64_t)tm_v8.isolate_fast_pc) : 0;
+    for (int i = 0; i < 8; i++) {
+        bool found = pc == 0;
         for (unsigned k = 0; k < known_pc_count && !found; k++) found = known_pcs[k] == pc;
-        if (found) continue;
-        if (known_pc_count == sizeof known_pcs / sizeof *known_pcs) known_pc_count = 0;
-        known_pcs[known_pc_count++] = pc;
-        fresh = true;
+        if (!found) {
+            if (known_pc_count == sizeof known_pcs / sizeof *known_pcs) known_pc_count = 0;
+            known_pcs[known_pc_count++] = pc;
+            fresh = true;
+        }
+        if (fp[0] <= (uint64_t)fp || !above_probe(fp[0])) break;
+        pc = fp[1];
+        fp = (const uint64_t *)fp[0];
     }
     return fresh;
 }
@@ -834,23 +924,15 @@ int32_t tracemalloc_v8_begin(const tm_v8_spec *spec) {
 }
 
 int32_t tracemalloc_v8_probe(int32_t step) {
-    const uint64_t *fp = __builtin_frame_address(0);
     tm_thread *self = tm_hide_begin();
     if (!self) return TM_ERROR_STATE;
     if (state.running && !state.failed) {
+        probe_fp = __builtin_frame_address(0);
         tm_scratch_reset();
-        if (step == 0) {
-            collect(fp);
-            if (!tm_v8_levels) first_step();
-        } else if (tm_v8_levels && (step < 3 || anything_new(fp))) {
-            collect(fp);
-            int first = first_javascript();
-            if (first > 0) {
-                if (step == 1) find_anchors(first);
-                else if (step == 2 && tm_v8_levels & TM_V8_ANCHORS) find_reentry(first);
-                else if (step == 3) compiled_step(first);
-            }
-        }
+        if (step == 0 && !tm_v8_levels) first_step();
+        else if (step == 1 && tm_v8_levels) find_anchors();
+        else if (step == 2 && tm_v8_levels & TM_V8_ANCHORS) find_reentry();
+        else if (step == 3 && tm_v8_levels & TM_V8_ANCHORS && anything_new()) compiled_step();
     }
     int32_t result = !state.running ? TM_ERROR_STATE : state.failed ? TM_ERROR_CALIBRATION : (int32_t)tm_v8_levels;
     tm_hide_end(self);

@@ -475,19 +475,35 @@ static bool is_code_of(tm_tagged code, tm_tagged shared) {
 
 #define MOST_BUILTIN_WORDS 256 /* what a builtin without a frame pushes: all registers at the most */
 
+static bool in_code_of(uintptr_t pc, tm_tagged shared) {
+    uintptr_t stream = tm_v8_find_stream(pc);
+    if (!stream) return false;
+    tm_tagged code = tm_read64(stream + (uint64_t)tm_v8.stream_code);
+    uint64_t offset = pc - stream - (uint64_t)tm_v8.stream_header;
+    return offset <= tm_read32((code & ~3ull) + (uint64_t)tm_v8.code_size) && is_code_of(code, shared);
+}
+
+/* The frame's function, if it is of a script. */
+static tm_tagged scripted(const uint64_t *fp) {
+    tm_tagged shared = tm_v8_frame_shared(fp);
+    return shared && tm_v8_type(tm_v8_field(shared, tm_v8.shared_script)) == tm_v8.type_script ? shared : 0;
+}
+
+bool tm_v8_goes_on_at(uintptr_t pc, const uint64_t *fp) {
+    tm_scratch_reset();
+    tm_tagged shared = scripted(fp);
+    return shared && in_code_of(pc, shared);
+}
+
 uintptr_t tm_v8_return_to(const uint64_t *below, const uint64_t *fp) {
     tm_scratch_reset();
-    tm_tagged shared = tm_v8_frame_shared(fp);
-    if (!shared || tm_v8_type(tm_v8_field(shared, tm_v8.shared_script)) != tm_v8.type_script) return 0;
+    tm_tagged shared = scripted(fp);
+    if (!shared) return 0;
     for (const uint64_t *at = below + 2; at < fp && at < below + MOST_BUILTIN_WORDS; at++) {
         tm_code_region region;
         if (!tm_code_region_known(*at, &region)) continue;
         if (tm_v8_returns_to_interpreter(&region, *at)) return *at;
-        uintptr_t stream = region.kind == TM_CODE_GENERATED ? tm_v8_find_stream(*at) : 0;
-        if (!stream) continue;
-        tm_tagged code = tm_read64(stream + (uint64_t)tm_v8.stream_code);
-        uint64_t offset = *at - stream - (uint64_t)tm_v8.stream_header;
-        if (offset <= tm_read32((code & ~3ull) + (uint64_t)tm_v8.code_size) && is_code_of(code, shared)) return *at;
+        if (region.kind == TM_CODE_GENERATED && in_code_of(*at, shared)) return *at;
     }
     return 0;
 }

@@ -38,10 +38,6 @@ _Static_assert(sizeof(tm_v8_cached) == 64, "an entry of the cache takes a line")
 static inline uint64_t word_at(const uint64_t *fp, int32_t offset) { return *(const uint64_t *)((const char *)fp + offset); }
 static inline uint64_t load(uint64_t address) { return *(const volatile uint64_t *)address; }
 
-/* Frames of V8: word below the frame pointer is a context, or a type << 1. V8 src/execution/frames.h. */
-#define IS_TYPED(fp) (!((fp)[-1] & 1))
-#define IS_ENTRY(fp) ((fp)[-1] == 2 || (fp)[-1] == 4)
-
 tm_v8_thread *tm_v8_thread_of(tm_thread *self) {
     if (tm_likely(self->v8 != NULL)) return self->v8;
     size_t header = (sizeof(tm_v8_thread) + 63) & ~63ul;
@@ -256,6 +252,7 @@ static bool make_room(tm_v8_thread *v8, uint32_t limit) {
 
 /* Without the engine's record: the first frame up the frame pointers that is V8's, and the frame that it called. */
 static bool first_by_frame_pointers(const uint64_t **below, const uint64_t **fp, uintptr_t *pc, uintptr_t high) {
+    if (!tm_v8.frame_pointers) return false;
     tm_code_region region;
     tm_scratch_reset();
     for (int i = 0; i < 400; i++) {
@@ -263,8 +260,28 @@ static bool first_by_frame_pointers(const uint64_t **below, const uint64_t **fp,
         if (!tm_next_frame(fp, pc, high)) return false;
         if (!tm_code_region_of(*pc, &region)) continue;
         if (region.kind == TM_CODE_GENERATED) return true;
-        if (region.kind == TM_CODE_IMAGE && !IS_TYPED(*fp) && tm_v8_frame_shared(*fp)) return true;
+        if (region.kind == TM_CODE_IMAGE && !TM_V8_IS_TYPED(*fp) && tm_v8_frame_shared(*fp)) return true;
     }
+    return false;
+}
+
+#define ENTRY_SLOTS 16
+
+/*
+ * From an entry frame to compiled code that called C directly, and that JavaScript again: the entry frame saves what the
+ * isolate said of such a call, side by side.
+ */
+static bool below_direct_call(const uint64_t **fp, uintptr_t *pc, uintptr_t high) {
+    const uint64_t *entry = *fp;
+    for (int slot = -2; slot > -ENTRY_SLOTS; slot--)
+        for (int beside = slot - 1; beside <= slot + 1; beside += 2) {
+            const uint64_t *at = (const uint64_t *)entry[slot];
+            if (at <= entry || (uintptr_t)(at + 2) > high || (uintptr_t)at & 7 || TM_V8_IS_TYPED(at)) continue;
+            if (!tm_v8_goes_on_at(entry[beside], at)) continue;
+            *fp = at;
+            *pc = entry[beside];
+            return true;
+        }
     return false;
 }
 
@@ -332,7 +349,7 @@ static bool note(tm_v8_thread *v8, tm_v8_past *past, const uint64_t *fp, uintptr
     if (past->count == TM_V8_STEPS || own > UINT16_MAX) return false;
     tm_v8_step *step = &past->steps[past->count++];
     *step = (tm_v8_step){.fp = fp, .pc = pc, .own = (uint16_t)own};
-    if (IS_TYPED(fp)) {
+    if (TM_V8_IS_TYPED(fp)) {
         step->kind = STEP_TYPED;
         step->type = fp[-1];
     } else if (!pc) {
@@ -354,7 +371,7 @@ static bool note(tm_v8_thread *v8, tm_v8_past *past, const uint64_t *fp, uintptr
 /* Is the frame at fp, which is where the step's was, what the step says? */
 static inline bool same_frame(const tm_v8_thread *v8, const tm_v8_step *step, const uint64_t *fp) {
     if (step->kind == STEP_TYPED) return fp[-1] == step->type;
-    if (IS_TYPED(fp)) return false;
+    if (TM_V8_IS_TYPED(fp)) return false;
     if (step->kind == STEP_PLACELESS) return true;
     if (!tm_is_object(word_at(fp, tm_v8.frame_function))) return false;
     if (step->kind == STEP_BUILTIN) return is_builtin(v8, fp);
@@ -372,7 +389,7 @@ static bool as_before(const struct start *start, const tm_v8_past *past, uint32_
     for (;; step++) {
         if (fp != step->fp || pc != step->pc || !same_frame(start->v8, step, fp)) return false;
         if (step == last) break;
-        if (step->kind == STEP_TYPED && IS_ENTRY(fp)) {
+        if (step->kind == STEP_TYPED && TM_V8_IS_ENTRY(fp)) {
             fp = (const uint64_t *)word_at(fp, tm_v8.entry_exit_fp);
             pc = 0;
         } else if (!tm_next_frame(&fp, &pc, start->high)) {
@@ -380,7 +397,7 @@ static bool as_before(const struct start *start, const tm_v8_past *past, uint32_
         }
     }
     if (past->cut) return true;
-    if (step->kind == STEP_TYPED && IS_ENTRY(fp))
+    if (step->kind == STEP_TYPED && TM_V8_IS_ENTRY(fp))
         return start->entry_sp == past->entry_sp && word_at(fp, tm_v8.entry_exit_fp) == past->last_next;
     return !tm_next_frame(&fp, &pc, start->high);
 }
@@ -404,7 +421,7 @@ static struct found walk(const struct start *start, uint32_t limit, tm_v8_past *
     for (int steps = 0; more && steps < MOST_STEPS; steps++) {
         uint32_t own = found.own;
         tm_v8_cached *row = NULL;
-        if (!IS_TYPED(fp) && pc) {
+        if (!TM_V8_IS_TYPED(fp) && pc) {
             row = frame_at(v8, below, fp, pc);
             if (row) {
                 const uint32_t *list = frames_of(v8, row);
@@ -413,13 +430,15 @@ static struct found walk(const struct start *start, uint32_t limit, tm_v8_past *
         }
         noted = noted && note(v8, past, fp, pc, row, found.own - own);
         if (!more) break;
-        if (IS_TYPED(fp) && IS_ENTRY(fp)) { /* native code called JavaScript here: on with where that was called from */
+        if (TM_V8_IS_TYPED(fp) && TM_V8_IS_ENTRY(fp)) { /* native code called JavaScript here: on with where that was called from */
             next = word_at(fp, tm_v8.entry_exit_fp);
             if (!next && entry_sp && entry_sp != (uint64_t)fp) {
                 /* Not the outermost: compiled code called C directly, past the exit frame. */
                 noted = false;
-                if (!first_by_frame_pointers(&below, &fp, &pc, high)) break;
-                continue;
+                below = NULL;
+                if (below_direct_call(&fp, &pc, high) || first_by_frame_pointers(&below, &fp, &pc, high)) continue;
+                collect(&found, tm_frame(TM_FRAME_UNKNOWN, TM_UNKNOWN_STACK, 0, 0, 0));
+                break;
             }
             if (next <= (uint64_t)fp || next + 16 > high) break;
             below = NULL;

@@ -135,7 +135,7 @@ function runProgram(plan: Plan, transfer: string): Promise<Ended> {
     "run",
     ...plan.flags,
     // V8 keeps source positions only when asked to.
-    "--v8-flags=--no-enable-lazy-source-positions,--detailed-line-info",
+    "--v8-flags=--detailed-line-info",
     ...(plan.flags.includes("-A") ? [] : [`--allow-ffi=${plan.shim}`]),
     `--preload=${agent.href}`,
     plan.script,

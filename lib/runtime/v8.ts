@@ -21,7 +21,7 @@ let found: { readonly calibration: Calibration; readonly needsProfiler: boolean 
 /**
  * Finds V8's layout and begins to keep source positions.
  *
- * V8 does not keep source positions of functions unless asked to: by flags at its start, which `tracemalloc run` gives,
+ * V8 does not keep source positions of functions unless asked to: by a flag at its start, which `tracemalloc run` gives,
  * or by its profiler. The profiler is started (at an interval that makes it never sample) only when calibration shows
  * that positions are missing.
  */

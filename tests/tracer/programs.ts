@@ -8,7 +8,7 @@ import { fileURLToPath } from "node:url";
 import { readTransfer } from "../../lib/tracer/traced_image.ts";
 import { Snapshot } from "../../mod.ts";
 import { buildNativeLibraries } from "../../tools/native_libraries.mjs";
-import { runtimes } from "../../tools/runtimes.mjs";
+import { deno as executable } from "./deno.ts";
 import { type Mark, readMarks } from "./marks.ts";
 
 /** The top of the repository. */
@@ -140,10 +140,10 @@ export function run(args: readonly string[], given: Given = {}): Ended {
   return deno([`${root}cli.ts`, "run", ...args], given);
 }
 
-/** Runs a script on the pinned Deno, whichever runtime runs the test, from the root of the repository. */
+/** Runs a script on the Deno that is traced, whichever runtime runs the test, from the root of the repository. */
 export function deno(args: readonly string[], { input = "", env = {} }: Given = {}): Ended {
   prepare();
-  const { status, signal, stdout, stderr, error } = spawnSync(runtimes.deno, ["run", "-A", ...args], {
+  const { status, signal, stdout, stderr, error } = spawnSync(executable, ["run", "-A", ...args], {
     cwd: root,
     encoding: "utf8",
     input,

@@ -5,7 +5,7 @@ import { fileURLToPath } from "node:url";
 import { deno } from "./deno.ts";
 
 const program = fileURLToPath(new URL("stacks.mjs", import.meta.url));
-const positions = "--v8-flags=--no-enable-lazy-source-positions,--detailed-line-info";
+const positions = "--v8-flags=--detailed-line-info";
 
 interface Result {
   readonly checks: number;

@@ -14,6 +14,9 @@ static uint32_t sequence;
 static tm_lock refresh_lock;
 static uint64_t refreshed_at, maps_read;
 
+/* What of the program's file V8 has copied: its builtins. The rest of the file is native code. 0: no copy was seen. */
+static uint64_t builtins_low, builtins_high;
+
 struct build {
     tm_code_region *out;
     uint32_t count;
@@ -30,6 +33,19 @@ static void end_run(struct build *build) {
     if (build->run_executable) add(build, build->run_low, build->run_high, 0, TM_CODE_GENERATED);
     build->run_executable = false;
     build->run_low = build->run_high = 0;
+}
+
+/* The builtins in a mapping of the program's file, and what stands before and behind them. */
+static void add_image(struct build *build, const os_mapping *m) {
+    uint64_t low = m->file_offset, high = low + (m->high - m->low);
+    uint64_t from = low, to = high;
+    if (builtins_high) {
+        from = builtins_low < low ? low : builtins_low > high ? high : builtins_low;
+        to = builtins_high < from ? from : builtins_high > high ? high : builtins_high;
+    }
+    if (from > low) add(build, m->low, m->low + (from - low), low, TM_CODE_LIBRARY);
+    if (to > from) add(build, m->low + (from - low), m->low + (to - low), from, TM_CODE_IMAGE);
+    if (high > to) add(build, m->low + (to - low), m->high, to, TM_CODE_LIBRARY);
 }
 
 static void each(const os_mapping *m, void *context) {
@@ -51,8 +67,13 @@ static void each(const os_mapping *m, void *context) {
     bool inside = own_copy && build->run_high == m->low;
     build->run_executable |= inside;
     end_run(build);
-    if (m->executable) add(build, m->low, m->high, m->file_offset, own_copy ? TM_CODE_IMAGE : TM_CODE_LIBRARY);
+    if (own_copy) add_image(build, m);
+    else if (m->executable) add(build, m->low, m->high, m->file_offset, TM_CODE_LIBRARY);
     if (inside) {
+        if (m->high - m->low > builtins_high - builtins_low) {
+            builtins_low = m->file_offset;
+            builtins_high = m->file_offset + (m->high - m->low);
+        }
         build->run_low = build->run_high = m->high;
         build->run_executable = true;
     }
@@ -61,8 +82,14 @@ static void each(const os_mapping *m, void *context) {
 void tm_code_map_refresh(void) {
     static tm_code_region fresh[MOST_REGIONS];
     if (__atomic_exchange_n(&refresh_lock, 1, __ATOMIC_ACQUIRE)) return;
+    uint64_t known = builtins_high;
     struct build build = {fresh, 0, 0, 0, false};
-    if (os_each_mapping(each, &build)) {
+    bool ok = os_each_mapping(each, &build);
+    if (ok && builtins_high != known) { /* the copy may lie behind the file's own mapping */
+        build = (struct build){fresh, 0, 0, 0, false};
+        ok = os_each_mapping(each, &build);
+    }
+    if (ok) {
         end_run(&build);
         __atomic_store_n(&sequence, sequence + 1, __ATOMIC_RELAXED);
         __atomic_thread_fence(__ATOMIC_RELEASE);

@@ -433,15 +433,24 @@ bool tm_v8_inlines(const tm_v8_identity *identity) {
 
 /* ---- any frame ---- */
 
+/* A function that a WebAssembly module exports: its frame only leads there. V8 names the module's script so. */
+static bool is_webassembly(tm_tagged shared, tm_tagged script) {
+    char name[256];
+    return !tm_v8_bytecode_of(shared) && tm_v8_string_utf8(tm_v8_field(script, tm_v8.script_name), name, sizeof name) > 0 &&
+           !strncmp(name, "wasm://", 7);
+}
+
 tm_v8_decoded tm_v8_decode(const uint64_t *fp, uintptr_t pc, tm_v8_site *sites, int *count, tm_v8_identity *identity) {
     *count = 0;
     memset(identity, 0, sizeof *identity);
     tm_code_region region;
     if (!tm_code_region_of(pc, &region)) return TM_V8_UNKNOWN;
     tm_tagged shared = tm_v8_frame_shared(fp);
-    if (!shared) return TM_V8_NOT_A_FRAME;
+    /* Without a function, but with bytecode: a frame that is being made by a deoptimisation. */
+    if (!shared) return tm_v8_type(frame_slot(fp, tm_v8.frame_bytecode)) == tm_v8.type_bytecode ? TM_V8_UNKNOWN : TM_V8_NOT_A_FRAME;
     /* Builtins that are functions have no script. */
-    if (tm_v8_type(tm_v8_field(shared, tm_v8.shared_script)) != tm_v8.type_script) return TM_V8_NOT_A_FRAME;
+    tm_tagged script = tm_v8_field(shared, tm_v8.shared_script);
+    if (tm_v8_type(script) != tm_v8.type_script || is_webassembly(shared, script)) return TM_V8_NOT_A_FRAME;
     if (region.kind == TM_CODE_IMAGE) {
         if (tm_v8_returns_to_interpreter(&region, pc)) return interpreted(fp, shared, sites, count);
         return in_builtin(fp, shared, sites, count);
@@ -531,13 +540,23 @@ static bool is_internal(const char *url) {
     return starts_with(url, "ext:") || starts_with(url, "node:") || starts_with(url, "internal:") || starts_with(url, "checkin:");
 }
 
+/* A URL as UTF-8: in `small` if it fits, for data: URLs can be long. Its length, 0 if there is none. */
+static int32_t read_url(tm_tagged string, char small[4096], char **url) {
+    int64_t units = tm_v8_string_length(string);
+    if (units <= 0 || units > 1 << 20) return 0;
+    int32_t size = (int32_t)units * 3 + 5;
+    *url = size <= 4096 ? small : tm_scratch((size_t)size);
+    int32_t length = *url ? tm_v8_string_utf8(string, *url, size) : 0;
+    return length > 0 ? length : 0;
+}
+
 static uint32_t script_of(uint64_t isolate, tm_tagged script) {
     int32_t id = tm_smi(tm_v8_field(script, tm_v8.script_id));
-    char url[4096];
-    int32_t length = tm_v8.script_url ? tm_v8_string_utf8(tm_v8_field(script, tm_v8.script_url), url, sizeof url) : -1;
-    if (length <= 0) length = tm_v8_string_utf8(tm_v8_field(script, tm_v8.script_name), url, sizeof url);
-    if (length <= 0) {
-        memcpy(url, "<eval>", 7);
+    char small[4096], *url;
+    int32_t length = tm_v8.script_url ? read_url(tm_v8_field(script, tm_v8.script_url), small, &url) : 0;
+    if (!length) length = read_url(tm_v8_field(script, tm_v8.script_name), small, &url);
+    if (!length) {
+        url = memcpy(small, "<eval>", 7);
         length = 6;
     }
     tm_tagged source = tm_v8_field(script, tm_v8.script_source);

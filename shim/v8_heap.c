@@ -117,9 +117,11 @@ int64_t tm_v8_string_units(tm_tagged string, uint16_t *out, int64_t most) {
 }
 
 int32_t tm_v8_string_utf8(tm_tagged string, char *out, int32_t size) {
-    uint16_t units[2048];
+    uint16_t small[2048], *units = small;
     int64_t length = tm_v8_string_length(string);
-    if (length < 0 || length > 2048 || tm_v8_string_units(string, units, length) < 0) return -1;
+    if (length < 0 || length >= size) return -1;
+    if (length > 2048) units = tm_scratch((size_t)length * sizeof *units);
+    if (!units || tm_v8_string_units(string, units, length) < 0) return -1;
     int32_t at = 0;
     for (int64_t i = 0; i < length; i++) {
         uint32_t c = units[i];

@@ -123,8 +123,13 @@ static __attribute__((noinline)) tm_v8_cached *miss(tm_v8_thread *v8, const uint
     if (placeless && decoded != TM_V8_NOT_A_FRAME) decoded = forget_place(decoded, fp, &identity, sites, &count);
     tm_tagged shared = tm_v8_frame_shared(fp);
     if (decoded == TM_V8_NOT_A_FRAME) {
-        if (shared) v8->no_script = tm_v8_field(shared, tm_v8.shared_script);
-        return NULL;
+        if (!shared) return NULL;
+        tm_tagged script = tm_v8_field(shared, tm_v8.shared_script);
+        if (tm_v8_type(script) != tm_v8.type_script) {
+            v8->no_script = script;
+            return NULL;
+        }
+        count = 0; /* the way into WebAssembly: known as no frame from now on */
     }
     bool understood = decoded != TM_V8_UNKNOWN;
     uint64_t key[2] = {pc, placeless ? KEY_PLACELESS : understood ? KEY_COMPILED : KEY_NOT_UNDERSTOOD};
@@ -150,12 +155,20 @@ static __attribute__((noinline)) tm_v8_cached *miss(tm_v8_thread *v8, const uint
     return store(v8, row, frames, count);
 }
 
+/*
+ * What the function slot leads to; 0: to nothing. A frame that is being deoptimised has placeholders for what is yet to be
+ * made, its function among them, and V8 has those at the end of a page, with nothing to be read behind it.
+ */
 static inline uint64_t shared_of(const uint64_t *fp) {
-    return load((word_at(fp, tm_v8.frame_function) & ~3ull) + (uint64_t)tm_v8.function_shared);
+    uint64_t function = word_at(fp, tm_v8.frame_function) & ~3ull, field = function + (uint64_t)tm_v8.function_shared;
+    uint64_t shared;
+    if (tm_likely(function / 4096 == field / 4096)) return load(field);
+    return os_read(field, &shared, sizeof shared) ? shared : 0;
 }
 
 static inline bool same_function(const tm_v8_cached *row, const uint64_t *fp) {
-    return row->function == tm_v8_identity_of(shared_of(fp));
+    uint64_t shared = shared_of(fp);
+    return shared && row->function == tm_v8_identity_of(shared);
 }
 
 /* Is the row what this key was decoded to, and is the code still the same? */
@@ -178,7 +191,8 @@ static inline tm_v8_cached *hit(tm_v8_thread *v8, const uint64_t *fp, uint64_t a
 
 /* Is the function in the frame one that has no script? */
 static inline bool is_builtin(const tm_v8_thread *v8, const uint64_t *fp) {
-    return v8->no_script && load((shared_of(fp) & ~3ull) + (uint64_t)tm_v8.shared_script) == v8->no_script;
+    uint64_t shared = v8->no_script ? shared_of(fp) : 0;
+    return shared && load((shared & ~3ull) + (uint64_t)tm_v8.shared_script) == v8->no_script;
 }
 
 /*

@@ -21,7 +21,7 @@ export const checks = [
 ];
 
 /** Where tests are looked for; `tests/programs/` holds programs that tests run. */
-export const tests = { folder: "tests", ending: "_test.ts", except: "tests/programs" };
+export const tests = { folder: "tests", ending: "_test.ts", longEnding: "_long.ts", except: "tests/programs" };
 
 /** How one test file is run on each runtime, with a JUnit report written to `report`. */
 export const runners = {

@@ -234,7 +234,11 @@ function originalPositions(
       filename: url,
       lineOffset: positions[now[0]!]!.line - 2,
     });
-    now.forEach((index, i) => result[index] = parseStack(String((stacks as string[])[i])));
+    now.forEach((index, i) => {
+      const place = parseStack(String((stacks as string[])[i]));
+      // In its stack traces Deno leaves out the middle of long data: URLs.
+      result[index] = place?.url.startsWith("data:") && url.startsWith("data:") ? { ...place, url } : place;
+    });
   }
   forgetUnmapped(url, positions, result);
   return result;

@@ -9,6 +9,7 @@
 #include "blocks.h"
 #include "hooks.h"
 #include "image.h"
+#include "mimalloc.h"
 #include "slots.h"
 #include "traces.h"
 #include "unwind.h"
@@ -37,6 +38,7 @@ int32_t tracemalloc_start(uint32_t nframe) {
             tm_traced_reset(true);
             tm_gate_open(true);
             if (!tm_preloaded) tm_slots_patch();
+            tm_mimalloc_install(1);
             show_to_libraries();
         }
     }
@@ -48,6 +50,7 @@ int32_t tracemalloc_stop(void) {
     tm_lock_take(&tm_control_lock);
     if (tm_gate != TM_GATE_OFF) {
         if (!tm_preloaded) tm_slots_restore();
+        tm_mimalloc_remove();
         tm_gate_close();
         tm_blocks_clear();
         tm_traces_clear();

@@ -13,7 +13,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define TM_ABI_VERSION 2u
+#define TM_ABI_VERSION 3u
 #define TM_EXPORT __attribute__((visibility("default")))
 
 /* What tracemalloc_status() says. */
@@ -32,6 +32,7 @@
 #define TM_FRAME_SCRIPT 1u  /* owner: script; line and column (both from 1) in the text that the engine compiled */
 #define TM_FRAME_NATIVE 2u  /* owner: string "library!symbol" or "library+0xoffset" in an image */
 #define TM_FRAME_THREAD 3u  /* owner: string, the name of a thread that runs no JavaScript */
+#define TM_FRAME_MEMORY 4u  /* owner: string, the name of memory that no line asked for */
 
 /* Why a frame is unknown. */
 #define TM_UNKNOWN_CODE 0u     /* JavaScript code that is not recognised */
@@ -185,5 +186,26 @@ TM_EXPORT int32_t tracemalloc_v8_end(int32_t accept);
 TM_EXPORT int32_t tracemalloc_v8_frames(uint32_t *out, int32_t most);
 /* Lines "name value"; the last says what failed, if anything did. Returns the length without the final NUL. */
 TM_EXPORT int32_t tracemalloc_v8_report(char *out, int32_t size);
+
+/* ---- a mimalloc inside the program: driven by lib/runtime/mimalloc.ts ---- */
+
+/*
+ * Finds it and begins to watch the calling thread; nothing is recorded by it before tracemalloc_mimalloc_end(1).
+ * TM_ERROR_CALIBRATION: there is none, or none that can be traced. TM_ERROR_STATE: this was done already.
+ */
+TM_EXPORT int32_t tracemalloc_mimalloc_begin(void);
+/* Looks out for a block of exactly so many bytes, to be allocated and freed by the calling thread. */
+TM_EXPORT void tracemalloc_mimalloc_expect(uint64_t size);
+/* out: address of the last such block, how many were allocated, how often the last was freed. */
+TM_EXPORT void tracemalloc_mimalloc_seen(uint64_t out[3]);
+/*
+ * out: the size that a block of the garbage-collected heap is asked for by, and how many were seen so far. The caller makes
+ * objects until there are some, and a block of that size that is none.
+ */
+TM_EXPORT void tracemalloc_mimalloc_garbage(uint64_t out[2]);
+/* Trace its blocks whenever tracing is on, or leave it alone for good. */
+TM_EXPORT int32_t tracemalloc_mimalloc_end(int32_t accept);
+/* As tracemalloc_v8_report(). */
+TM_EXPORT int32_t tracemalloc_mimalloc_report(char *out, int32_t size);
 
 #endif

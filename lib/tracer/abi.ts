@@ -1,7 +1,7 @@
 /** The shim's ABI, as shim/tracemalloc.h states it. */
 
 /** Changes with every change of meaning; the shim must say the same. */
-export const abiVersion = 2;
+export const abiVersion = 3;
 
 /** Bits of `Shim.status()`. */
 export const Status = { tracing: 1, preloaded: 2 } as const;
@@ -10,7 +10,7 @@ export const Status = { tracing: 1, preloaded: 2 } as const;
 export const Result = { ok: 0, noMemory: -1, state: -2, calibration: -3, busy: -4 } as const;
 
 /** Kinds of raw frames. */
-export const FrameKind = { unknown: 0, script: 1, native: 2, thread: 3 } as const;
+export const FrameKind = { unknown: 0, script: 1, native: 2, thread: 3, memory: 4 } as const;
 
 /** Why a frame is unknown, by its owner; what `info` says. */
 export const unknownReasons: readonly string[] = [

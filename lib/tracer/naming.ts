@@ -29,6 +29,7 @@ const reasons = {
   position: "JavaScript file, but not the line",
   native: "native code, no JavaScript on the stack",
   thread: "thread without JavaScript",
+  memory: "pages of the garbage-collected heap",
 } as const;
 
 /** Names frames, and keeps the names: an image's frames are those of the image before and new ones behind them. */
@@ -78,6 +79,7 @@ function nameOf(image: Image, frame: number): NamedFrame {
     case FrameKind.script:
       return { filename: filenameOf(image.strings[image.scriptUrl[owner]!]!), lineno: image.frameLine[frame]! };
     case FrameKind.native:
+    case FrameKind.memory:
       return { filename: image.strings[owner]!, lineno: 0 };
     case FrameKind.thread:
       return { filename: `<native ${image.strings[owner]!}>`, lineno: 0 };
@@ -168,6 +170,8 @@ class Attribution {
         return reasons.native;
       case FrameKind.thread:
         return reasons.thread;
+      case FrameKind.memory:
+        return reasons.memory;
       default:
         return `unknown: ${unknownReasons[owner] ?? "for a reason that is not known either"}`;
     }

@@ -1,0 +1,350 @@
+/* The profiler that is hung into the program's mimalloc, its self-test, and what of it is exported. */
+#include "mimalloc.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "blocks.h"
+#include "traces.h"
+#include "unwind.h"
+
+/* include/mimalloc-profile.h: the part of the ABI that is mimalloc's. */
+typedef struct tm_sample {
+    size_t user_bytes;
+    uint64_t session; /* that recorded the block; 0: none did */
+} tm_sample;
+
+typedef struct tm_profiler {
+    size_t state; /* generation << 1 | running: internal.h, mi_profiler_set_enabled() */
+    size_t user_bytes;
+    size_t first_rate;
+    size_t (*on_alloc)(struct tm_profiler *, tm_sample *, void *block, size_t size, size_t rate, uint64_t since, const void *heap);
+    void (*on_free)(struct tm_profiler *, tm_sample *, void *block, const void *heap);
+    size_t (*on_realloc)(struct tm_profiler *, tm_sample *, void *block, size_t size, const void *heap);
+} tm_profiler;
+
+#define RUNNING 1u
+
+volatile bool tm_mimalloc_ready;
+static tm_mimalloc_layout layout;
+static bool installed;
+static uint64_t session;
+
+/* ---- where a block was asked for ---- */
+
+#define LEVELS 6
+
+/* The return addresses above the hook: mimalloc's own functions, then its caller. */
+static void callers(const tm_thread *self, const uint64_t *fp, uintptr_t out[LEVELS]) {
+    memset(out, 0, LEVELS * sizeof *out);
+    for (int i = 0; i < LEVELS; i++) {
+        if ((uintptr_t)fp < self->stack_low || (uintptr_t)fp + 16 > self->stack_high || (uintptr_t)fp & 7) return;
+        out[i] = fp[1];
+        if (fp[0] <= (uint64_t)(uintptr_t)fp) return;
+        fp = (const uint64_t *)fp[0];
+    }
+}
+
+/*
+ * JavaScriptCore keeps cells in blocks of 16 KiB, aligned to that (heap/MarkedBlock.h). Aligned blocks are asked for with
+ * room to be aligned in, and the hook is told of that size. They are not what the line asked for that happened to need
+ * one: they go by a name of their own. They are told from other blocks of that size by where mimalloc was called.
+ */
+#define GARBAGE_BYTES 16384u
+#define GARBAGE_REQUEST (2 * GARBAGE_BYTES - 1)
+
+static struct {
+    int level; /* of the return address that only aligned blocks have */
+    uintptr_t caller;
+    uint32_t generation, node;
+} garbage;
+
+static bool is_garbage(const tm_thread *self, const uint64_t *fp) {
+    uintptr_t back[LEVELS];
+    callers(self, fp, back);
+    return back[garbage.level] == garbage.caller;
+}
+
+static uint32_t garbage_node(void) {
+    if (garbage.generation != tm_traces_generation || !garbage.node) {
+        static const char NAME[] = "<gc heap>";
+        uint32_t name = tm_string(NAME, sizeof NAME - 1);
+        garbage.node = name == UINT32_MAX ? tm_node(0, tm_frame(TM_FRAME_UNKNOWN, TM_UNKNOWN_MEMORY, 0, 0, 0))
+                                          : tm_node(0, tm_frame(TM_FRAME_MEMORY, name, 0, 0, 0));
+        garbage.generation = tm_traces_generation;
+    }
+    return garbage.node;
+}
+
+/* ---- the self-test ---- */
+
+#define MOST_SEEN 64
+
+static struct {
+    uintptr_t thread; /* that is testing; 0: none */
+    uint64_t size;
+    uintptr_t block;
+    uint32_t allocated, freed;
+    uintptr_t plain[LEVELS]; /* callers for a block of GARBAGE_REQUEST bytes that is not aligned */
+    struct {
+        uintptr_t block, back[LEVELS];
+    } seen[MOST_SEEN]; /* that could be the collector's */
+    int seen_count;
+} test;
+
+static __attribute__((noinline)) void observe(const void *block, uint64_t size, const uint64_t *fp) {
+    if (test.thread != os_thread_pointer()) return;
+    if (!fp) {
+        test.freed += (uintptr_t)block == test.block;
+        return;
+    }
+    uintptr_t back[LEVELS];
+    callers(tm_self, fp, back);
+    if (size == test.size) {
+        test.block = (uintptr_t)block;
+        test.allocated++;
+        if (size == GARBAGE_REQUEST) memcpy(test.plain, back, sizeof back);
+    } else if (size == GARBAGE_REQUEST && test.seen_count < MOST_SEEN) {
+        test.seen[test.seen_count].block = (uintptr_t)block;
+        memcpy(test.seen[test.seen_count++].back, back, sizeof back);
+    }
+}
+
+/* A block of cells begins with a pointer to what is kept of it elsewhere, and that points back. */
+static bool holds_cells(uintptr_t block) {
+    uint64_t start, handle[16];
+    block = (block + GARBAGE_BYTES - 1) & ~(uintptr_t)(GARBAGE_BYTES - 1);
+    if (!os_read(block, &start, sizeof start) || start & 7 || !os_read(start, handle, sizeof handle)) return false;
+    for (int i = 0; i < 16; i++)
+        if (handle[i] == block) return true;
+    return false;
+}
+
+static int count_cells(void) {
+    int count = 0;
+    for (int i = 0; i < test.seen_count; i++) count += holds_cells(test.seen[i].block);
+    return count;
+}
+
+/* The first caller that blocks of cells have in common, and no other block of that size. */
+static bool learn_garbage(void) {
+    for (int level = 0; level < LEVELS; level++) {
+        uintptr_t caller = 0;
+        bool common = true;
+        for (int i = 0; i < test.seen_count; i++) {
+            if (!holds_cells(test.seen[i].block)) continue;
+            common &= !caller || caller == test.seen[i].back[level];
+            caller = test.seen[i].back[level];
+        }
+        if (!caller || !common) return false;
+        if (!test.plain[level] || caller == test.plain[level]) continue;
+        garbage.level = level;
+        garbage.caller = caller;
+        return true;
+    }
+    return false;
+}
+
+/* ---- the hooks ---- */
+
+/*
+ * Small blocks are taken the short way, from the page that the theap has noted for their size, and the profiler is not
+ * asked. With no page noted they come the long way, one by one. mimalloc notes a page again when it changes the list of
+ * pages of a size: mostly for the block that this very event is about, with what the profiler adds to it.
+ * On the thread whose theap it is, inside its call of malloc, after the block was found.
+ */
+#define SAMPLE_BYTES 32 /* include/mimalloc-profile.h, sample-profile.c: two words, the size, our word */
+#define LOOK_AT_ALL 64  /* every so many events */
+
+static inline void close_short_way(int32_t tls, const void *heap, size_t size) {
+    static __thread uint32_t events __attribute__((tls_model("initial-exec")));
+    uintptr_t *theap = *(uintptr_t **)(os_thread_pointer() + (uintptr_t)(intptr_t)tls);
+    if ((uintptr_t)theap == layout.empty_theap || theap[layout.theap_heap / 8] != (uintptr_t)heap) return;
+    uintptr_t none = layout.empty_page;
+    size_t at = (size + SAMPLE_BYTES + 7) / 8;
+    bool open = at < (size_t)layout.direct_count && theap[at] != none;
+    if (tm_likely(!open && ++events % LOOK_AT_ALL)) return;
+    for (int32_t i = 0; i < layout.direct_count; i++) theap[i] = none;
+}
+
+static inline void record(tm_thread *self, void *block, size_t size, const uint64_t *fp) {
+    if (tm_unlikely(size == GARBAGE_REQUEST) && is_garbage(self, fp)) tm_block_put(self, (uintptr_t)block, GARBAGE_BYTES, garbage_node());
+    else tm_block_put(self, (uintptr_t)block, size, tm_traceback(self, fp));
+}
+
+static size_t on_alloc(tm_profiler *profiler, tm_sample *sample, void *block, size_t size, size_t rate, uint64_t since,
+                       const void *heap) {
+    (void)profiler, (void)since;
+    const uint64_t *fp = __builtin_frame_address(0);
+    sample->session = 0;
+    if (tm_unlikely(!tm_mimalloc_ready)) {
+        observe(block, size, fp);
+    } else {
+        tm_thread *self = tm_enter();
+        if (tm_likely(self != NULL)) {
+            if (tm_likely(!self->muted)) {
+                record(self, block, size, fp);
+                sample->session = session;
+            }
+            tm_leave(self);
+        }
+    }
+    if (rate == 1) {
+        close_short_way(layout.tls_default, heap, size);
+        close_short_way(layout.tls_cached, heap, size);
+    }
+    return rate;
+}
+
+static void on_free(tm_profiler *profiler, tm_sample *sample, void *block, const void *heap) {
+    (void)profiler, (void)heap;
+    if (tm_unlikely(!tm_mimalloc_ready)) observe(block, 0, NULL);
+    if (sample->session != session) return;
+    tm_thread *self = tm_enter();
+    if (!self) return;
+    uint64_t size;
+    uint32_t node;
+    tm_block_take(self, (uintptr_t)block, &size, &node);
+    tm_leave(self);
+}
+
+static tm_profiler ours = {.user_bytes = sizeof(uint64_t), .first_rate = 1, .on_alloc = on_alloc, .on_free = on_free};
+
+/* ---- in and out ---- */
+
+static tm_profiler **profiler_of(uintptr_t owner, int32_t field) { return (tm_profiler **)(owner + (uintptr_t)field); }
+
+static void exchange(uintptr_t owner, int32_t field, tm_profiler *from, tm_profiler *to) {
+    __atomic_compare_exchange_n(profiler_of(owner, field), &from, to, false, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED);
+}
+
+static void hang_in(uintptr_t heap, void *context) {
+    (void)context;
+    exchange(heap, layout.heap_profiler, NULL, &ours);
+}
+
+static void take_out(uintptr_t heap, void *context) {
+    (void)context;
+    exchange(heap, layout.heap_profiler, &ours, NULL);
+}
+
+static void install(uint64_t sample_bytes) {
+    if (installed) return;
+    installed = true;
+    session++;
+    ours.first_rate = sample_bytes;
+    /* Theaps that sampled before begin anew with a new generation. */
+    __atomic_store_n(&ours.state, ((ours.state >> 1) + 1) << 1 | RUNNING, __ATOMIC_RELEASE);
+    exchange(layout.subprocess, layout.subprocess_profiler, NULL, &ours);
+    tm_mimalloc_each_heap(&layout, hang_in, NULL);
+    /* This thread begins at once, the others within a thousand of their calls. */
+    uintptr_t theap = *(uintptr_t *)(os_thread_pointer() + (uintptr_t)(intptr_t)layout.tls_default);
+    if (theap != layout.empty_theap) __atomic_store_n((int64_t *)(theap + (uintptr_t)layout.theap_limit), -1, __ATOMIC_RELEASE);
+}
+
+static void remove_profiler(void) {
+    if (!installed) return;
+    installed = false;
+    session++; /* what is recorded is forgotten: frees of it are nobody's */
+    __atomic_store_n(&ours.state, ours.state & ~(size_t)RUNNING, __ATOMIC_RELEASE);
+    exchange(layout.subprocess, layout.subprocess_profiler, &ours, NULL);
+    tm_mimalloc_each_heap(&layout, take_out, NULL);
+}
+
+void tm_mimalloc_install(uint64_t sample_bytes) {
+    if (tm_mimalloc_ready) install(sample_bytes);
+}
+
+void tm_mimalloc_remove(void) {
+    if (tm_mimalloc_ready) remove_profiler();
+}
+
+/* ---- what is exported ---- */
+
+static char report[2048];
+static int report_length;
+
+static __attribute__((format(printf, 1, 2))) void say(const char *format, ...) {
+    va_list arguments;
+    va_start(arguments, format);
+    int room = (int)sizeof report - report_length;
+    int written = vsnprintf(report + report_length, (size_t)room, format, arguments);
+    va_end(arguments);
+    if (written > 0) report_length += written < room ? written : room - 1;
+}
+
+static bool testing; /* between begin and end */
+
+int32_t tracemalloc_mimalloc_begin(void) {
+    int32_t result = TM_ERROR_STATE;
+    tm_thread *self = tm_hide_begin();
+    tm_lock_take(&tm_control_lock);
+    if (self && !tm_mimalloc_ready && !testing) {
+        const char *failure = NULL;
+        report_length = 0;
+        report[0] = 0;
+        bool found = tm_mimalloc_find(&layout, &failure);
+        if (!found) say("failed %s\n", failure);
+#define SAY(name) say("%s %d\n", #name, layout.name);
+        if (found) {
+            TM_MIMALLOC_LAYOUT(SAY)
+            testing = true;
+            test.thread = os_thread_pointer();
+            install(1);
+        }
+#undef SAY
+        result = found ? TM_OK : TM_ERROR_CALIBRATION;
+    }
+    tm_lock_drop(&tm_control_lock);
+    tm_hide_end(self);
+    return result;
+}
+
+void tracemalloc_mimalloc_expect(uint64_t size) {
+    test.size = size;
+    test.block = 0;
+    test.allocated = test.freed = 0;
+}
+
+void tracemalloc_mimalloc_seen(uint64_t out[3]) {
+    out[0] = test.block;
+    out[1] = test.allocated;
+    out[2] = test.freed;
+}
+
+void tracemalloc_mimalloc_garbage(uint64_t out[2]) {
+    tm_thread *self = tm_hide_begin();
+    out[0] = GARBAGE_REQUEST;
+    out[1] = (uint64_t)count_cells();
+    tm_hide_end(self);
+}
+
+int32_t tracemalloc_mimalloc_end(int32_t accept) {
+    tm_thread *self = tm_hide_begin();
+    tm_lock_take(&tm_control_lock);
+    int32_t result = testing ? TM_OK : TM_ERROR_STATE;
+    if (testing) {
+        testing = false;
+        remove_profiler();
+        if (accept && !learn_garbage()) {
+            say("failed the blocks of the garbage-collected heap\n");
+            result = TM_ERROR_CALIBRATION;
+        } else if (accept) {
+            say("gc_caller %d\n", garbage.level);
+        }
+        test.thread = 0;
+        tm_mimalloc_ready = accept && result == TM_OK;
+        if (tm_gate != TM_GATE_OFF) tm_mimalloc_install(1);
+    }
+    tm_lock_drop(&tm_control_lock);
+    tm_hide_end(self);
+    return result;
+}
+
+int32_t tracemalloc_mimalloc_report(char *out, int32_t size) {
+    int32_t length = report_length < size ? report_length : size - 1;
+    memcpy(out, report, (size_t)length);
+    out[length] = 0;
+    return length;
+}

@@ -1,8 +1,6 @@
 /* What the shim exports to the runtime back ends, but for the engines. */
 #include <dlfcn.h>
 #include <errno.h>
-#include <fcntl.h>
-#include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -10,6 +8,7 @@
 #include "hooks.h"
 #include "image.h"
 #include "mimalloc.h"
+#include "output.h"
 #include "slots.h"
 #include "traces.h"
 #include "unwind.h"
@@ -161,70 +160,99 @@ uint64_t tracemalloc_copy(const tm_image *image, void *out, uint64_t most) {
 
 void tracemalloc_release(const tm_image *image) { tm_image_release(image); }
 
-static bool write_all(int file, const char *bytes, uint64_t count) {
-    while (count) {
-        ssize_t written = write(file, bytes, count);
-        if (written < 0 && errno == EINTR) continue;
-        if (written <= 0) return false;
-        bytes += written;
-        count -= (uint64_t)written;
-    }
-    return true;
-}
-
-int32_t tracemalloc_save(const char *path, const void *first, uint64_t first_bytes, const void *second, uint64_t second_bytes) {
-    char unfinished[4096];
-    int length = snprintf(unfinished, sizeof unfinished, "%s.unfinished", path);
-    if (length < 0 || length >= (int)sizeof unfinished) return -ENAMETOOLONG;
-    int file = open(unfinished, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
-    if (file < 0) return -errno;
-    bool ok = write_all(file, first, first_bytes) && write_all(file, second, second_bytes);
-    int error = ok ? 0 : errno;
-    if (close(file) && ok) ok = false, error = errno;
-    if (ok && rename(unfinished, path)) ok = false, error = errno;
-    if (!ok) unlink(unfinished);
-    return ok ? TM_OK : -error;
-}
-
 /* ---- preloaded: `tracemalloc run` says in the environment that tracing is to begin at once ---- */
 
 #define PRELOAD_VARIABLE "TRACEMALLOC_PRELOAD=" /* the traceback limit */
 #define LOADER_VARIABLE "LD_PRELOAD="
+/*
+ * Children are to be traced, too: the shim, the path of images, and what a runtime needs between `run` and what follows,
+ * in lines. Then all three stay in the environment.
+ */
+#define FOLLOW_VARIABLE "TRACEMALLOC_FOLLOW="
+
+static char *find_variable(const char *prefix) {
+    for (char **at = environ; at && *at; at++)
+        if (!strncmp(*at, prefix, strlen(prefix))) return *at + strlen(prefix);
+    return NULL;
+}
 
 /* Takes one variable out of the environment in place, as if it had never been set: children do not inherit it. */
-static const char *take_variable(const char *prefix) {
-    const char *found = NULL;
+static char *take_variable(const char *prefix) {
+    char *found = find_variable(prefix);
+    if (!found) return NULL;
     char **to = environ;
-    for (char **from = environ; from && *from; from++) {
-        if (!found && !strncmp(*from, prefix, strlen(prefix))) found = *from + strlen(prefix);
-        else *to++ = *from;
-    }
-    if (found) *to = NULL;
+    for (char **from = environ; *from; from++)
+        if (*from + strlen(prefix) != found) *to++ = *from;
+    *to = NULL;
     return found;
 }
 
-static void give_back_loader_variable(const char *value);
-
-__attribute__((constructor)) static void begin_preloaded(void) {
-    tm_hooks_resolve();
-    if (!tm_preloaded) return;
-    const char *limit = take_variable(PRELOAD_VARIABLE);
-    if (!limit) return;
-    uint32_t nframe = 0;
-    for (; *limit >= '0' && *limit <= '9' && nframe <= 65535; limit++) nframe = nframe * 10 + (uint32_t)(*limit - '0');
-    give_back_loader_variable(take_variable(LOADER_VARIABLE));
-    tracemalloc_start(nframe);
-}
-
 /* LD_PRELOAD named the shim first; what the user had set stands behind it. */
-static void give_back_loader_variable(const char *value) {
+static void give_back_loader_variable(char *value) {
     const char *rest = value ? strchr(value, ':') : NULL;
     if (!rest || !rest[1]) return;
     /* The variable's own text is shortened in place: "LD_PRELOAD=shim:others" → "LD_PRELOAD=others". */
-    char *name = (char *)value - strlen(LOADER_VARIABLE);
-    memmove((char *)value, rest + 1, strlen(rest + 1) + 1);
+    memmove(value, rest + 1, strlen(rest + 1) + 1);
     char **end = environ;
     while (*end) end++;
-    end[0] = name; /* take_variable() left room for one */
+    end[0] = value - strlen(LOADER_VARIABLE); /* take_variable() left room for one */
     end[1] = NULL;
+}
+
+/*
+ * A runtime that was started as any other program is started again with the agent. Only Deno has a way to be told by its
+ * arguments, and only `run` takes them.
+ */
+static void start_again_with_agent(int count, char **arguments, const char *shim, size_t shim_length, const char *lines) {
+    enum { MOST = 4096, MOST_LINES = 16, BYTES = 65536 };
+    static char text[BYTES], permission[4096 + 16];
+    char *all[MOST];
+    const char *name = program_invocation_short_name;
+    if (strcmp(name, "deno") || count < 3 || count > MOST - MOST_LINES || strcmp(arguments[1], "run") || strlen(lines) >= BYTES) return;
+    strcpy(text, lines);
+    bool all_allowed = false;
+    for (int i = 2; i < count; i++) {
+        if (!strncmp(arguments[i], "--preload=", 10) && strstr(arguments[i], "/agent.ts?shim=")) return; /* it has one */
+        if (!strcmp(arguments[i], "-A") || !strcmp(arguments[i], "--allow-all")) all_allowed = true;
+    }
+    int used = 0;
+    all[used++] = arguments[0];
+    all[used++] = arguments[1];
+    for (char *line = text; line && used < MOST_LINES;) {
+        char *end = strchr(line, '\n');
+        if (end) *end++ = 0;
+        all[used++] = line;
+        line = end;
+    }
+    if (!all_allowed && shim_length < 4096) {
+        strcpy(permission, "--allow-ffi=");
+        strncat(permission, shim, shim_length);
+        all[used++] = permission;
+    }
+    for (int i = 2; i <= count; i++) all[used++] = arguments[i]; /* and the NULL */
+    execve("/proc/self/exe", all, environ);
+}
+
+/* Images of children are named by their numbers, which the processes themselves put behind the path. */
+static void follow(const char *settings, int count, char **arguments) {
+    static char path[4096];
+    const char *shim_end = strchr(settings, '\n'), *path_end = shim_end ? strchr(shim_end + 1, '\n') : NULL;
+    if (!path_end || path_end - shim_end > (ptrdiff_t)sizeof path) return;
+    start_again_with_agent(count, arguments, settings, (size_t)(shim_end - settings), path_end + 1);
+    memcpy(path, shim_end + 1, (size_t)(path_end - shim_end) - 1);
+    tm_output_of_children(path);
+}
+
+/* The C library hands constructors what it hands main(). */
+__attribute__((constructor)) static void begin_preloaded(int count, char **arguments) {
+    tm_hooks_resolve();
+    if (!tm_preloaded) return;
+    const char *followed = find_variable(FOLLOW_VARIABLE);
+    const char *limit = followed ? find_variable(PRELOAD_VARIABLE) : take_variable(PRELOAD_VARIABLE);
+    if (!limit) return;
+    uint32_t nframe = 0;
+    for (; *limit >= '0' && *limit <= '9' && nframe <= 65535; limit++) nframe = nframe * 10 + (uint32_t)(*limit - '0');
+    if (followed) follow(followed, count, arguments);
+    else give_back_loader_variable(take_variable(LOADER_VARIABLE));
+    tracemalloc_start(nframe);
 }

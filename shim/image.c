@@ -1,6 +1,7 @@
 #include "image.h"
 
 #include <dlfcn.h>
+#include <errno.h>
 #include <link.h>
 #include <stdio.h>
 #include <string.h>
@@ -77,7 +78,7 @@ static const char *base_name(const char *path) {
 }
 
 /* "library!symbol", if an exported symbol covers the address, or "library+0xoffset". */
-static uint32_t native_name(uintptr_t pc) {
+static uint32_t name_of(uintptr_t pc) {
     char name[1024];
     Dl_info info;
     const ElfW(Sym) *symbol = NULL;
@@ -103,6 +104,132 @@ static uint32_t native_name(uintptr_t pc) {
     return tm_string(name, (size_t)length);
 }
 
+/*
+ * Strings of the native frames by frame index, kept: naming is slow, and what was named may be unloaded by the next time.
+ * Only one image is taken at a time.
+ */
+static uint32_t *native_names;
+static uint64_t names_reserved, names_done;
+static uint32_t names_generation;
+
+static bool name_native_frames(uint64_t frames) {
+    if (names_generation != tm_traces_generation) {
+        names_generation = tm_traces_generation;
+        names_done = 0;
+    }
+    if (frames * sizeof *native_names > names_reserved) {
+        size_t bytes = (size_t)(frames * 2 + 4096) * sizeof *native_names;
+        uint32_t *more = os_map(bytes);
+        if (!more) return false;
+        if (native_names) {
+            memcpy(more, native_names, names_done * sizeof *more);
+            os_unmap(native_names, names_reserved);
+        }
+        native_names = more;
+        names_reserved = bytes;
+    }
+    const tm_frame_row *rows = tm_frame_rows();
+    for (; names_done < frames; names_done++)
+        if (rows[names_done].kind == TM_FRAME_NATIVE)
+            native_names[names_done] = name_of((uint64_t)rows[names_done].line << 32 | rows[names_done].column);
+    return true;
+}
+
+/* ---- where an image goes: memory, or a file ---- */
+
+struct sink {
+    char *memory; /* NULL: the file */
+    int file;
+    bool failed;
+    uint64_t bytes; /* so far */
+    char *buffer;
+    size_t buffered;
+};
+
+#define BUFFER_BYTES 65536
+
+bool tm_write_all(int file, const char *bytes, uint64_t count) {
+    while (count) {
+        ssize_t written = write(file, bytes, count);
+        if (written < 0 && errno == EINTR) continue;
+        if (written <= 0) return false;
+        bytes += written;
+        count -= (uint64_t)written;
+    }
+    return true;
+}
+
+static void flush(struct sink *sink) {
+    if (!sink->failed) sink->failed = !tm_write_all(sink->file, sink->buffer, sink->buffered);
+    sink->buffered = 0;
+}
+
+static void put(struct sink *sink, const void *from, size_t bytes) {
+    if (sink->memory) {
+        memcpy(sink->memory + sink->bytes, from, bytes);
+        sink->bytes += bytes;
+        return;
+    }
+    sink->bytes += bytes;
+    while (bytes) {
+        size_t now = BUFFER_BYTES - sink->buffered < bytes ? BUFFER_BYTES - sink->buffered : bytes;
+        memcpy(sink->buffer + sink->buffered, from, now);
+        from = (const char *)from + now;
+        bytes -= now;
+        if ((sink->buffered += now) == BUFFER_BYTES) flush(sink);
+    }
+}
+
+static void put_u32(struct sink *sink, uint32_t value) { put(sink, &value, sizeof value); }
+static void put_f64(struct sink *sink, double value) { put(sink, &value, sizeof value); }
+
+/* Columns begin at multiples of 8 bytes. */
+static void align(struct sink *sink) {
+    static const char zeros[8];
+    put(sink, zeros, -sink->bytes & 7);
+}
+
+/* ---- rows: alike blocks gathered, or where there is no memory for that, a row a block ---- */
+
+struct rows {
+    const row *table; /* NULL: the blocks themselves, with the gate closed */
+    size_t capacity;
+    uint64_t count;
+};
+
+enum column { SIZE, BLOCKS, NODE, DOMAIN };
+
+static void put_cell(struct sink *sink, enum column column, const row *row) {
+    switch (column) {
+    case SIZE: put_f64(sink, (double)row->size); break;
+    case BLOCKS: put_f64(sink, (double)row->count); break;
+    case NODE: put_u32(sink, row->node); break;
+    case DOMAIN: put_u32(sink, row->domain); break;
+    }
+}
+
+struct cells {
+    struct sink *sink;
+    enum column column;
+};
+
+static void put_block(uint32_t domain, uintptr_t address, uint64_t size, uint32_t node, void *context) {
+    (void)address;
+    struct cells *cells = context;
+    put_cell(cells->sink, cells->column, &(row){size, 1, node, domain});
+}
+
+static void put_column(struct sink *sink, const struct rows *rows, enum column column) {
+    align(sink);
+    if (rows->table) {
+        for (size_t i = 0; i < rows->capacity; i++)
+            if (rows->table[i].count) put_cell(sink, column, &rows->table[i]);
+    } else {
+        struct cells cells = {sink, column};
+        tm_blocks_each(put_block, &cells);
+    }
+}
+
 /* ---- the image ---- */
 
 static uint64_t lay(uint64_t *at, uint64_t bytes) {
@@ -111,30 +238,14 @@ static uint64_t lay(uint64_t *at, uint64_t bytes) {
     return start;
 }
 
-static const tm_image *write_image(const struct copy *copy, uint64_t lost) {
-    size_t capacity;
-    uint64_t rows;
-    row *table = gather(copy, &capacity, &rows);
-    if (!table) return NULL;
-
-    /* Blocks may have gone on being recorded since: what they added to the tables is behind these counts, or unused. */
-    uint64_t frames = tm_frame_count(), nodes = tm_node_count(), scripts = tm_script_count();
-    const tm_frame_row *frame_rows = tm_frame_rows();
-    const uint8_t *tiers = tm_frame_tiers();
-
-    /* Names first: they add strings. */
-    uint32_t *names = os_map(frames * sizeof *names + 1);
-    if (!names) {
-        os_unmap(table, capacity * sizeof *table);
-        return NULL;
-    }
-    for (uint64_t i = 0; i < frames; i++) {
-        names[i] = frame_rows[i].owner;
-        if (frame_rows[i].kind == TM_FRAME_NATIVE)
-            names[i] = native_name((uint64_t)frame_rows[i].line << 32 | frame_rows[i].column);
-    }
-    uint64_t strings = tm_string_count(), string_bytes = strings ? tm_string_ends()[strings - 1] : 0;
-
+/*
+ * Everything is append-only: blocks may go on being recorded, and what they add to the tables is behind these counts, or
+ * unused. What refers to others is counted before them; names add strings. False: no memory.
+ */
+static bool lay_out(const struct rows *rows, tm_image *header) {
+    uint64_t nodes = tm_node_count(), frames = tm_frame_count();
+    if (!name_native_frames(frames)) return false;
+    uint64_t scripts = tm_script_count(), strings = tm_string_count();
     tm_image h;
     memset(&h, 0, sizeof h);
     uint64_t at = sizeof h;
@@ -143,7 +254,7 @@ static const tm_image *write_image(const struct copy *copy, uint64_t lost) {
     h.pid = (uint64_t)getpid();
     h.string_count = strings;
     h.string_ends = lay(&at, 4 * strings);
-    h.string_bytes = lay(&at, string_bytes);
+    h.string_bytes = lay(&at, strings ? tm_string_ends()[strings - 1] : 0);
     h.script_count = scripts;
     h.script_url = lay(&at, 4 * scripts);
     h.script_flags = lay(&at, 4 * scripts);
@@ -156,80 +267,103 @@ static const tm_image *write_image(const struct copy *copy, uint64_t lost) {
     h.node_count = nodes;
     h.node_parent = lay(&at, 4 * nodes);
     h.node_frame = lay(&at, 4 * nodes);
-    h.row_count = rows;
-    h.row_size = lay(&at, 8 * rows);
-    h.row_blocks = lay(&at, 8 * rows);
-    h.row_node = lay(&at, 4 * rows);
-    h.row_domain = lay(&at, 4 * rows);
+    h.row_count = rows->count;
+    h.row_size = lay(&at, 8 * rows->count);
+    h.row_blocks = lay(&at, 8 * rows->count);
+    h.row_node = lay(&at, 4 * rows->count);
+    h.row_domain = lay(&at, 4 * rows->count);
     h.counter_count = TM_COUNTERS;
     h.counters = lay(&at, 8 * TM_COUNTERS);
     h.bytes = at;
+    *header = h;
+    return true;
+}
 
-    char *image = os_map(at);
-    if (image) {
-        memcpy(image, &h, sizeof h);
-#define U32(column) ((uint32_t *)(image + h.column))
-#define F64(column) ((double *)(image + h.column))
-        for (uint64_t i = 0; i < strings; i++) U32(string_ends)[i] = (uint32_t)tm_string_ends()[i];
-        memcpy(image + h.string_bytes, tm_string_bytes(), string_bytes);
-        uint64_t isolate = tm_v8_isolate();
-        for (uint64_t i = 0; i < scripts; i++) {
-            const tm_script *script = tm_script_at((uint32_t)i);
-            U32(script_url)[i] = script->url;
-            U32(script_flags)[i] = script->flags | (script->owner == isolate ? 0 : TM_SCRIPT_FOREIGN);
-        }
-        for (uint64_t i = 0; i < frames; i++) {
-            bool native = frame_rows[i].kind == TM_FRAME_NATIVE;
-            U32(frame_kind)[i] = frame_rows[i].kind;
-            U32(frame_owner)[i] = names[i];
-            U32(frame_line)[i] = native ? 0 : frame_rows[i].line;
-            U32(frame_column)[i] = native ? 0 : frame_rows[i].column;
-            U32(frame_tiers)[i] = tiers[i];
-        }
-        for (uint64_t i = 0; i < nodes; i++) {
-            U32(node_parent)[i] = tm_node_rows()[i].parent;
-            U32(node_frame)[i] = tm_node_rows()[i].frame;
-        }
-        uint64_t next = 0;
-        for (size_t i = 0; i < capacity; i++) {
-            if (!table[i].count) continue;
-            F64(row_size)[next] = (double)table[i].size;
-            F64(row_blocks)[next] = (double)table[i].count;
-            U32(row_node)[next] = table[i].node;
-            U32(row_domain)[next] = table[i].domain;
-            next++;
-        }
-        uint64_t *counters = (uint64_t *)(image + h.counters);
-        counters[TM_COUNT_LOST_NESTED] = tm_lost_nested();
-        counters[TM_COUNT_LOST_MEMORY] = lost;
-        counters[TM_COUNT_LOST_THREAD] = tm_lost_threads();
-        counters[TM_COUNT_FRAME_MISSES] = tm_v8_misses();
-        counters[TM_COUNT_MAPS_READ] = tm_code_maps_read();
-    }
-    os_unmap(names, frames * sizeof *names + 1);
-    os_unmap(table, capacity * sizeof *table);
-    return (const tm_image *)image;
+/* In the order of the header. */
+static void put_image(struct sink *sink, const tm_image *h, const struct rows *rows, uint64_t lost) {
+    const tm_frame_row *frames = tm_frame_rows();
+    const tm_node_row *nodes = tm_node_rows();
+    uint64_t isolate = tm_v8_isolate();
+#define COLUMN(count, value)                                 \
+    align(sink);                                             \
+    for (uint32_t i = 0; i < (count); i++) put_u32(sink, value)
+#define NATIVE (frames[i].kind == TM_FRAME_NATIVE)
+    put(sink, h, sizeof *h);
+    COLUMN(h->string_count, (uint32_t)tm_string_ends()[i]);
+    align(sink);
+    put(sink, tm_string_bytes(), h->string_count ? tm_string_ends()[h->string_count - 1] : 0);
+    COLUMN(h->script_count, tm_script_at(i)->url);
+    COLUMN(h->script_count, tm_script_at(i)->flags | (tm_script_at(i)->owner == isolate ? 0 : TM_SCRIPT_FOREIGN));
+    COLUMN(h->frame_count, frames[i].kind);
+    COLUMN(h->frame_count, NATIVE ? native_names[i] : frames[i].owner);
+    COLUMN(h->frame_count, NATIVE ? 0 : frames[i].line);
+    COLUMN(h->frame_count, NATIVE ? 0 : frames[i].column);
+    COLUMN(h->frame_count, tm_frame_tiers()[i]);
+    COLUMN(h->node_count, nodes[i].parent);
+    COLUMN(h->node_count, nodes[i].frame);
+    put_column(sink, rows, SIZE);
+    put_column(sink, rows, BLOCKS);
+    put_column(sink, rows, NODE);
+    put_column(sink, rows, DOMAIN);
+    align(sink);
+    uint64_t counters[TM_COUNTERS];
+    counters[TM_COUNT_LOST_NESTED] = tm_lost_nested();
+    counters[TM_COUNT_LOST_MEMORY] = lost;
+    counters[TM_COUNT_LOST_THREAD] = tm_lost_threads();
+    counters[TM_COUNT_FRAME_MISSES] = tm_v8_misses();
+    counters[TM_COUNT_MAPS_READ] = tm_code_maps_read();
+    put(sink, counters, sizeof counters);
+#undef COLUMN
+#undef NATIVE
+}
+
+static const tm_image *image_in_memory(const struct rows *rows, uint64_t lost) {
+    tm_image h;
+    if (!lay_out(rows, &h)) return NULL;
+    struct sink sink = {.memory = os_map(h.bytes)};
+    if (sink.memory) put_image(&sink, &h, rows, lost);
+    return (const tm_image *)sink.memory;
+}
+
+/* With the gate closed; the copies are the caller's to unmap. */
+static bool copy_blocks(struct copy *copy) {
+    uint64_t count = tm_blocks_count();
+    *copy = (struct copy){os_map((count + 1) * sizeof *copy->to), 0, count};
+    if (copy->to) tm_blocks_each(copy_one, copy);
+    return copy->to != NULL;
+}
+
+static void drop_copy(struct copy *copy) {
+    if (copy->to) os_unmap(copy->to, (copy->most + 1) * sizeof *copy->to);
+}
+
+static bool gathered(const struct copy *copy, struct rows *rows) {
+    rows->table = gather(copy, &rows->capacity, &rows->count);
+    return rows->table != NULL;
+}
+
+static void drop(struct rows *rows) {
+    if (rows->table) os_unmap((void *)rows->table, rows->capacity * sizeof *rows->table);
 }
 
 static const tm_image *finish(const struct copy *copy, uint64_t lost) {
+    struct rows rows;
+    if (!gathered(copy, &rows)) return NULL;
     tm_thread *self = tm_hide_begin(); /* dladdr and snprintf are not the program's */
-    const tm_image *image = write_image(copy, lost);
+    const tm_image *image = image_in_memory(&rows, lost);
     tm_hide_end(self);
+    drop(&rows);
     return image;
 }
 
 const tm_image *tm_image_take(void) {
+    struct copy copy;
     tm_gate_close();
-    uint64_t count = tm_blocks_count();
-    struct copy copy = {NULL, 0, count};
-    size_t bytes = (count + 1) * sizeof *copy.to;
-    copy.to = os_map(bytes);
-    if (copy.to) tm_blocks_each(copy_one, &copy);
+    bool copied = copy_blocks(&copy);
     uint64_t lost = tm_blocks_lost();
     tm_gate_open(true);
-    if (!copy.to) return NULL;
-    const tm_image *image = finish(&copy, lost);
-    os_unmap(copy.to, bytes);
+    const tm_image *image = copied ? finish(&copy, lost) : NULL;
+    drop_copy(&copy);
     return image;
 }
 
@@ -239,6 +373,32 @@ const tm_image *tm_image_of(uint32_t domain, uintptr_t address) {
                         : tm_block_find(address, &block.size, &block.node);
     struct copy copy = {&block, known, 1};
     return finish(&copy, tm_blocks_lost());
+}
+
+bool tm_image_write(int file) {
+    static char buffer[BUFFER_BYTES];
+    struct sink sink = {.file = file, .buffer = buffer};
+    struct copy copy;
+    struct rows rows = {NULL, 0, 0};
+    tm_gate_close();
+    uint64_t lost = tm_blocks_lost();
+    bool copied = copy_blocks(&copy);
+    if (copied) tm_gate_open(true);
+    bool closed = !copied || !gathered(&copy, &rows);
+    drop_copy(&copy);
+    if (closed) {
+        if (copied) tm_gate_close();
+        rows.count = tm_blocks_count();
+    }
+    tm_thread *self = closed ? NULL : tm_hide_begin(); /* who has closed the gate is hidden */
+    tm_image h;
+    sink.failed = !lay_out(&rows, &h);
+    if (!sink.failed) put_image(&sink, &h, &rows, lost);
+    flush(&sink);
+    if (closed) tm_gate_open(true);
+    else tm_hide_end(self);
+    drop(&rows);
+    return !sink.failed;
 }
 
 void tm_image_release(const tm_image *image) {

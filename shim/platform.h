@@ -26,8 +26,8 @@ uintptr_t os_thread_pointer(void);
 /* After it returns, every other thread has passed a full memory barrier. False: not to be had. */
 bool os_barrier_all(void);
 void os_yield(void);
-/* Sleeps while *word == value (may wake early). */
-void os_wait(const volatile uint32_t *word, uint32_t value);
+/* Sleeps while *word == value, for so long at the most (may wake early). */
+void os_wait(const volatile uint32_t *word, uint32_t value, uint64_t milliseconds);
 void os_wake_all(const volatile uint32_t *word);
 uint64_t os_milliseconds(void);
 

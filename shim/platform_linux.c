@@ -218,8 +218,9 @@ bool os_barrier_all(void) {
 
 void os_yield(void) { CALL3(SYS_sched_yield, 0, 0, 0); }
 
-void os_wait(const volatile uint32_t *word, uint32_t value) {
-    struct timespec limit = {0, 50 * 1000 * 1000};
+void os_wait(const volatile uint32_t *word, uint32_t value, uint64_t milliseconds) {
+    uint64_t seconds = milliseconds / 1000;
+    struct timespec limit = {seconds < INT32_MAX ? (time_t)seconds : INT32_MAX, (long)(milliseconds % 1000) * 1000000};
     call6(SYS_futex, (long)word, FUTEX_WAIT_PRIVATE, (long)value, (long)&limit, 0, 0);
 }
 

@@ -114,7 +114,7 @@ bool tm_gate_wait(tm_thread *self) {
         if (gate == TM_GATE_OPEN) return true;
         tm_leave(self);
         if (gate == TM_GATE_OFF) return false;
-        os_wait(&tm_gate, TM_GATE_CLOSED);
+        os_wait(&tm_gate, TM_GATE_CLOSED, 50);
         self->busy = TM_BUSY;
         __atomic_thread_fence(__ATOMIC_SEQ_CST);
     }
@@ -184,6 +184,8 @@ void tm_traced_memory(uint64_t *current, uint64_t *peak) {
     *current = (uint64_t)sum;
     *peak = (uint64_t)top;
 }
+
+int64_t tm_traced_roughly(void) { return __atomic_load_n(&flushed, __ATOMIC_RELAXED) + others(NULL); }
 
 void tm_traced_reset(bool everything) {
     int64_t sum = everything ? 0 : flushed + others(NULL);

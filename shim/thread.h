@@ -100,6 +100,8 @@ static inline void tm_account(tm_thread *self, int64_t bytes) {
     if (tm_unlikely((uint64_t)(delta + TM_FLUSH_BYTES) > 2 * TM_FLUSH_BYTES)) tm_flush(self);
 }
 
+/* The size now, while threads go on. */
+int64_t tm_traced_roughly(void);
 /* With the gate closed. */
 void tm_traced_memory(uint64_t *current, uint64_t *peak);
 void tm_traced_reset(bool everything);

@@ -25,6 +25,7 @@
 #define TM_ERROR_NO_MEMORY (-1)   /* the arena could not be mapped */
 #define TM_ERROR_STATE (-2)       /* not in a state for this call */
 #define TM_ERROR_BUSY (-4)        /* another thread is at it: try again */
+#define TM_ERROR_SIGNAL (-5)      /* somebody else handles that signal */
 #define TM_ERROR_CALIBRATION (-3) /* the engine is not laid out as expected; the report says where */
 
 /* Kinds of raw frames. */
@@ -129,6 +130,18 @@ TM_EXPORT void tracemalloc_release(const tm_image *image);
  * at all (it is renamed into place). 0, or the number of the system's error, negative.
  */
 TM_EXPORT int32_t tracemalloc_save(const char *path, const void *first, uint64_t first_bytes, const void *second, uint64_t second_bytes);
+
+/*
+ * From now on the shim writes files by itself, each `first` and then an image, in the same way: into `path` when the
+ * process ends, if it still can, and before that every so many milliseconds and whenever the traced size has changed by so
+ * many bytes (0: not); into `path`.1, .2 and so on when the signal comes (0: none).
+ *
+ * TM_ERROR_SIGNAL: somebody else handles the signal, all else is done. Once in a process.
+ */
+TM_EXPORT int32_t tracemalloc_output(const char *path, const void *first, uint64_t first_bytes, uint64_t milliseconds,
+                                     uint64_t bytes, int32_t signal_number);
+/* The process ends, and what was saved last is the last. */
+TM_EXPORT void tracemalloc_output_done(void);
 
 /* ---- for native libraries ---- */
 

@@ -1,16 +1,16 @@
 import { spawn } from "node:child_process";
-import { accessSync, constants, existsSync, mkdtempSync, readFileSync, rmSync, statSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { accessSync, constants, existsSync, mkdtempSync, readdirSync, rmSync, statSync, watch } from "node:fs";
+import { constants as system, tmpdir } from "node:os";
 import process from "node:process";
 import { fileURLToPath } from "node:url";
 import { basename, dirname, join } from "@std/path";
 import { TracemallocError, UnsupportedError } from "../model/errors.ts";
 import { ensureShim } from "../runtime/shim_file.ts";
-import { readTransfer, snapshotOf } from "../tracer/traced_image.ts";
 import { type Arguments, UsageError } from "./arguments.ts";
 import type { Command } from "./command.ts";
 import { printError } from "./output.ts";
 import { sum, topText } from "./top.ts";
+import { type NamingCommand, snapshotOfTransfer } from "./transfers.ts";
 
 const runtimes = ["deno", "bun", "node"] as const;
 type Runtime = typeof runtimes[number];
@@ -27,14 +27,24 @@ export const run: Command = {
     { name: "-o", value: "FILE", help: "write the snapshot to FILE (tracemalloc-SCRIPT.PID.snapshot)" },
     { name: "--runtime", value: "NAME", help: `run it with ${runtimes.join(", ")} (the one that runs this)` },
     { name: "--runtime-flags", value: "FLAGS", help: "options of the runtime, separated by spaces (Deno: -A)" },
+    {
+      name: "--every",
+      value: "TIME|SIZE",
+      multiple: true,
+      help: "write the snapshot also while it runs: every so often (10s, 5min), or when the traced size has changed by so " +
+        "much (100MiB)",
+    },
+    { name: "--signal", value: "NAME", help: "the signal that writes another snapshot, or none (SIGUSR2)" },
+    { name: "--follow-children", help: "trace the programs that it starts, too: a snapshot each, named by the process" },
+    { name: "--no-metadata", help: "write nothing but the traces: no versions, times and process number" },
   ],
-  notes: "The program's arguments, standard streams, exit code and signals are passed through.",
+  notes: "The program's arguments, standard streams, exit code and signals are passed through, and recorded nowhere.",
   async run(args: Arguments): Promise<number> {
     const plan = makePlan(args);
     const folder = mkdtempSync(join(tmpdir(), "tracemalloc-"));
     try {
-      const { pid, code, signal } = await runProgram(plan, join(folder, "transfer"));
-      reportSnapshot(plan, join(folder, "transfer"), pid, signal);
+      const { pid, code, signal } = await runProgram(plan, folder);
+      reportSnapshots(plan, folder, pid, signal);
       if (signal !== null) dieBy(signal);
       return code ?? 1;
     } finally {
@@ -52,6 +62,11 @@ interface Plan {
   readonly shim: string;
   readonly script: string;
   readonly scriptArguments: readonly string[];
+  /** Milliseconds and bytes; 0: not. */
+  readonly every: { readonly milliseconds: number; readonly bytes: number };
+  readonly signal: NodeJS.Signals | undefined;
+  readonly followChildren: boolean;
+  readonly withMetadata: boolean;
 }
 
 function makePlan(args: Arguments): Plan {
@@ -59,14 +74,62 @@ function makePlan(args: Arguments): Plan {
   if (!/^[0-9]+$/.test(limit) || nframe < 1 || nframe > 65535) {
     throw new UsageError(`-n must be a whole number from 1 to 65535, not ${limit}`);
   }
+  const every = parseEvery(args.all("--every")), signal = parseSignal(args.last("--signal") ?? "SIGUSR2");
   const [script = "", ...scriptArguments] = args.operands;
   checkScript(script);
   const output = args.last("-o");
   checkOutput(output ?? "snapshot");
   const runtime = chooseRuntime(args.last("--runtime"));
   const flags = (args.last("--runtime-flags") ?? "-A").split(/\s+/).filter((flag) => flag !== "");
-  const shim = ensureShim();
-  return { nframe, output, executable: executableOf(runtime), flags, shim, script, scriptArguments };
+  return {
+    nframe,
+    output,
+    executable: executableOf(runtime),
+    flags,
+    shim: ensureShim(),
+    script,
+    scriptArguments,
+    every,
+    signal,
+    followChildren: args.has("--follow-children"),
+    withMetadata: !args.has("--no-metadata"),
+  };
+}
+
+const units: Readonly<Record<string, readonly [kind: "milliseconds" | "bytes", factor: number]>> = {
+  ms: ["milliseconds", 1],
+  s: ["milliseconds", 1000],
+  min: ["milliseconds", 60_000],
+  h: ["milliseconds", 3_600_000],
+  B: ["bytes", 1],
+  KiB: ["bytes", 2 ** 10],
+  MiB: ["bytes", 2 ** 20],
+  GiB: ["bytes", 2 ** 30],
+};
+
+function parseEvery(values: readonly string[]): Plan["every"] {
+  const every = { milliseconds: 0, bytes: 0 };
+  for (const value of values) {
+    const [, number, unit] = /^([0-9]+(?:\.[0-9]+)?)([A-Za-z]+)$/.exec(value) ?? [];
+    const [kind, factor] = units[unit ?? ""] ?? [];
+    const amount = Math.round(Number(number) * (factor ?? NaN));
+    if (kind === undefined || !(amount > 0 && Number.isSafeInteger(amount))) {
+      throw new UsageError(`--every must be a number and one of ${Object.keys(units).join(", ")}, as in 10s, not ${value}`);
+    }
+    every[kind] = amount;
+  }
+  return every;
+}
+
+/** What cannot be caught, and what runtimes and the C library use themselves. */
+const noSignals: readonly string[] = ["SIGKILL", "SIGSTOP", "SIGSEGV", "SIGBUS", "SIGFPE", "SIGILL", "SIGCHLD"];
+
+function parseSignal(name: string): NodeJS.Signals | undefined {
+  if (name === "none") return undefined;
+  if (!(name in system.signals) || noSignals.includes(name)) {
+    throw new UsageError(`--signal must be the name of a signal that can be caught, as SIGUSR2, or none, not ${name}`);
+  }
+  return name as NodeJS.Signals;
 }
 
 /** Scripts can also be URLs and names of packages, which the runtime finds. */
@@ -124,41 +187,39 @@ interface Ended {
 }
 
 /** Passed on to the program; what the terminal sends it gets by itself. */
-const passedOn = ["SIGTERM", "SIGHUP", "SIGUSR1", "SIGUSR2"] as const;
+const passedOn: readonly NodeJS.Signals[] = ["SIGTERM", "SIGHUP", "SIGUSR1", "SIGUSR2"];
 const fromTerminal = ["SIGINT", "SIGQUIT"] as const;
 
-function runProgram(plan: Plan, transfer: string): Promise<Ended> {
-  const agent = new URL("../runtime/agent.ts", import.meta.url);
-  agent.searchParams.set("shim", plan.shim);
-  agent.searchParams.set("transfer", transfer);
-  const child = spawn(plan.executable, [
-    "run",
-    ...plan.flags,
-    // V8 keeps source positions only when asked to.
-    "--v8-flags=--detailed-line-info",
-    ...(plan.flags.includes("-A") ? [] : [`--allow-ffi=${plan.shim}`]),
-    `--preload=${agent.href}`,
-    plan.script,
-    ...plan.scriptArguments,
-  ], {
-    stdio: "inherit",
-    env: {
-      ...process.env,
-      // The shim takes both out of the environment again before the program can see them.
-      LD_PRELOAD: [plan.shim, process.env["LD_PRELOAD"]].filter(Boolean).join(":"),
-      TRACEMALLOC_PRELOAD: String(plan.nframe),
-    },
-  });
+/** What traced processes leave in their folder: `transfer`, `transfer.on-demand.N`, `transfer.PID` of a child. */
+const transferName = "transfer";
+
+function runProgram(plan: Plan, folder: string): Promise<Ended> {
+  const transfer = join(folder, transferName);
+  const { args, env } = tracedCommand(plan, transfer);
+  const child = spawn(notByItsName(plan.executable), args, { stdio: "inherit", env: { ...process.env, ...env } });
   // Not child.kill(): Deno then takes the child to have ended by that signal, whatever it did.
   const passOn = (signal: NodeJS.Signals) => {
     if (child.pid !== undefined) process.kill(child.pid, signal);
   };
   const ignore = () => {};
-  for (const signal of passedOn) process.on(signal, passOn);
+  const passed = new Set([...passedOn, ...(plan.signal ? [plan.signal] : [])]);
+  for (const signal of fromTerminal) passed.delete(signal);
+  for (const signal of passed) process.on(signal, passOn);
   for (const signal of fromTerminal) process.on(signal, ignore);
+  const seen = { time: 0 };
+  const watcher = watch(folder, () => {
+    try {
+      reportWhileRunning(plan, folder, child.pid, seen);
+    } catch (error) {
+      // The program goes on, and so does what is passed on to it.
+      if (!(error instanceof TracemallocError)) throw error;
+      printError(`tracemalloc run: ${error.message}\n`);
+    }
+  });
   return new Promise((resolve, reject) => {
     const done = () => {
-      for (const signal of passedOn) process.off(signal, passOn);
+      watcher.close();
+      for (const signal of passed) process.off(signal, passOn);
       for (const signal of fromTerminal) process.off(signal, ignore);
     };
     child.on("error", (cause) => {
@@ -172,18 +233,119 @@ function runProgram(plan: Plan, transfer: string): Promise<Ended> {
   });
 }
 
-function reportSnapshot(plan: Plan, transfer: string, pid: number | undefined, signal: string | null): void {
+/**
+ * The same file by another name: to a child that is given as `Deno.execPath()`, Deno's `node:child_process` adds
+ * permissions that nobody asked for.
+ */
+function notByItsName(executable: string): string {
+  return join(dirname(executable), "/") + "./" + basename(executable);
+}
+
+/** How a program is traced: options and environment. */
+function tracedCommand(plan: Plan, transfer: string): { args: string[]; env: Record<string, string> } {
+  const { flags, shim, nframe, every, signal, script, scriptArguments } = plan;
+  const agent = new URL("../runtime/agent.ts", import.meta.url);
+  agent.searchParams.set("shim", shim);
+  agent.searchParams.set("transfer", transfer);
+  // V8 keeps source positions only when asked to.
+  const positions = "--v8-flags=--detailed-line-info";
+  const ofChildren = [positions, `--preload=${agent.href}&child=1`];
+  agent.searchParams.set("milliseconds", String(every.milliseconds));
+  agent.searchParams.set("bytes", String(every.bytes));
+  agent.searchParams.set("signal", String(signal === undefined ? 0 : system.signals[signal]));
+  return {
+    args: [
+      "run",
+      ...flags,
+      positions,
+      ...(flags.some((flag) => allPermissions.test(flag)) ? [] : [`--allow-ffi=${shim}`]),
+      `--preload=${agent.href}`,
+      script,
+      ...scriptArguments,
+    ],
+    // The shim takes them out of the environment again before the program can see them, unless children are followed.
+    env: {
+      LD_PRELOAD: [shim, process.env["LD_PRELOAD"]].filter(Boolean).join(":"),
+      TRACEMALLOC_PRELOAD: String(nframe),
+      ...(plan.followChildren && { TRACEMALLOC_FOLLOW: [shim, transfer, ...ofChildren].join("\n") }),
+    },
+  };
+}
+
+const allPermissions = /^(?:-A|--allow-all)$/;
+
+/** Options that say what the modules are, and not what the program may do or how it runs; some have a value of their own. */
+const resolution = new RegExp(
+  "^(?:-c|--(?:config|no-config|import-map|lock|no-lock|frozen|node-modules-(?:dir|linker)|vendor|no-remote|no-npm|" +
+    "conditions|cert|location|unstable-[a-z-]+))(?:=|$)",
+);
+const withValue = /^(?:-c|--(?:config|import-map|cert|location|conditions))$/;
+
+/** How frames of the program are named where it could not do that itself. */
+function namingCommand({ executable, flags, script }: Plan): NamingCommand {
+  const kept = flags.filter((flag, i) => resolution.test(flag) || (i > 0 && withValue.test(flags[i - 1]!)));
+  const preload = new URL("../runtime/name_transfer.ts", import.meta.url).href;
+  return { executable, args: ["run", "-A", "--quiet", ...kept, `--preload=${preload}`, script] };
+}
+
+/** Turns what the program has left so far into snapshots, if it is to; `seen` is the time of the last of the regular ones. */
+function reportWhileRunning(plan: Plan, folder: string, pid: number | undefined, seen: { time: number }): void {
+  for (const name of transfersIn(folder)) {
+    const path = join(folder, name), output = outputOf(plan, name, pid);
+    if (isOnDemand(name)) {
+      writeSnapshot(plan, path, output);
+      rmSync(path);
+      printError(`The snapshot is in ${output}.\n`);
+    } else if (name === transferName && plan.every.milliseconds + plan.every.bytes > 0) {
+      const { mtimeMs } = statSync(path);
+      if (mtimeMs > seen.time) writeSnapshot(plan, path, output);
+      seen.time = mtimeMs;
+    }
+  }
+}
+
+function transfersIn(folder: string): string[] {
+  return readdirSync(folder).filter((name) => !name.endsWith(".unfinished")).sort();
+}
+
+function isOnDemand(name: string): boolean {
+  return /\.on-demand\.[0-9]+$/.test(name);
+}
+
+/** Where the snapshot of a transfer goes: what stands behind the transfer's name is put before the ending. */
+function outputOf(plan: Plan, name: string, pid: number | undefined): string {
+  const output = plan.output ?? `tracemalloc-${basename(scriptName(plan.script))}.${pid}.snapshot`;
+  const suffix = name.slice(transferName.length).replace(".on-demand", "");
+  return output.endsWith(".snapshot") ? output.replace(/\.snapshot$/, `${suffix}.snapshot`) : output + suffix;
+}
+
+function writeSnapshot(plan: Plan, path: string, output: string): ReturnType<typeof snapshotOfTransfer> {
+  const result = snapshotOfTransfer(path, namingCommand(plan), plan.withMetadata);
+  result.snapshot.dump(output);
+  return result;
+}
+
+function reportSnapshots(plan: Plan, folder: string, pid: number | undefined, signal: string | null): void {
+  const endedAt = Date.now();
+  reportWhileRunning(plan, folder, pid, { time: Infinity });
+  const transfer = join(folder, transferName);
+  for (const name of transfersIn(folder).filter((name) => name !== transferName)) {
+    const output = outputOf(plan, name, pid);
+    writeSnapshot(plan, join(folder, name), output);
+    printError(`The snapshot of a child is in ${output}.\n`);
+  }
   if (!existsSync(transfer)) {
     const how = signal === null ? "before it could be taken" : `by ${signal}`;
     printError(`tracemalloc run: there is no snapshot: the program ended ${how}\n`);
     return;
   }
-  const output = plan.output ?? `tracemalloc-${basename(scriptName(plan.script))}.${pid}.snapshot`;
-  const snapshot = snapshotOf(readTransfer(new Uint8Array(readFileSync(transfer))));
-  const statistics = snapshot.statistics("lineno");
+  const output = outputOf(plan, transferName, pid);
+  const { snapshot, createdAt } = writeSnapshot(plan, transfer, output);
   const settings = { keyType: "lineno", cumulative: false, limit: 10, filters: [], json: false } as const;
+  const statistics = snapshot.statistics("lineno");
   printError(topText(statistics, sum(statistics), settings));
-  snapshot.dump(output);
+  const age = (endedAt - createdAt) / 1000;
+  if (signal === "SIGKILL") printError(`The program was killed: this is the last snapshot, of ${age.toFixed(1)} s before.\n`);
   printError(`The snapshot is in ${output}: \`tracemalloc top ${output}\` shows more of it.\n`);
 }
 

@@ -1,21 +1,38 @@
 /**
  * Loaded before a program that `tracemalloc run` starts, in the program's own process: names the frames, and leaves an
  * image for the command line when the program ends. What it needs stands in its URL, so that the program's environment
- * and arguments are its own: `?shim=PATH&transfer=PATH`.
+ * and arguments are its own: `?shim=PATH&transfer=PATH&milliseconds=N&bytes=N&signal=N`; in a child that is followed,
+ * `&child=1` too, and the process's number is put behind the path.
  *
  * It and all it imports use no package: names of packages mean what the program's own configuration says.
  */
-import { joinTracing, saveTransfer } from "../tracer/tracing.ts";
+import process from "node:process";
+import { Result } from "../tracer/abi.ts";
+import { joinTracing, saveLastTransfer, saveTransfer, startOutput } from "../tracer/tracing.ts";
 
 const settings = new URL(import.meta.url).searchParams;
-const shim = settings.get("shim"), transfer = settings.get("transfer");
+const shim = settings.get("shim");
+let transfer = settings.get("transfer");
 if (shim === null || transfer === null) throw new Error("the agent is loaded by `tracemalloc run` only");
+if (settings.has("child")) transfer += `.${process.pid}`;
+const path = transfer;
 
 joinTracing(shim);
 
-const save = () => saveTransfer(transfer);
+const [milliseconds = 0, bytes = 0, signal = 0] = ["milliseconds", "bytes", "signal"].map((name) =>
+  Number(settings.get(name))
+);
+// Where no JavaScript can run any more, the shim still can.
+const result = startOutput({ path, milliseconds, bytes, signal });
+if (result === Result.signal) {
+  console.warn("tracemalloc: the runtime itself uses the signal for snapshots: choose another with --signal");
+} else if (result !== Result.ok) {
+  console.warn(`tracemalloc: there will be snapshots only at an orderly end of the program (${result})`);
+}
+
 // At the end of the event loop and on exit() alike.
-addEventListener("unload", save);
+addEventListener("unload", () => saveLastTransfer(path));
 // An error that nobody handles ends the program without the former. Should it be handled, the end overwrites this.
+const save = () => saveTransfer(path);
 addEventListener("error", save);
 addEventListener("unhandledrejection", save);

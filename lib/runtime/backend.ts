@@ -39,6 +39,10 @@ export interface Shim {
   untrack(domain: number, address: bigint): number;
   /** Writes a file of two pieces, whole or not at all; needs no permission. Throws. */
   save(path: string, first: Uint8Array<ArrayBuffer>, second: Uint8Array<ArrayBuffer>): void;
+  /** From now on the shim writes files by itself: at the process's end and as is asked for. Results as above. */
+  output(settings: OutputSettings): number;
+  /** The process ends, and what was saved last is the last. */
+  outputDone(): void;
   /** Scripts whose URL begins so are left out of tracebacks, as the runtime's own are. */
   v8Hide(urlPrefix: string): void;
   v8Begin(spec: Uint8Array<ArrayBuffer>): number;
@@ -48,6 +52,19 @@ export interface Shim {
   v8Report(): string;
   /** The caller's frames as line, column (both from 1) and tiers, the most recent first. */
   v8Frames(most: number): Uint32Array;
+}
+
+/** What the shim writes by itself. */
+export interface OutputSettings {
+  readonly path: string;
+  /** What stands before the image in a file. */
+  readonly head: Uint8Array<ArrayBuffer>;
+  /** Write so often; 0: not. */
+  readonly milliseconds: number;
+  /** Write whenever the traced size has changed by so many bytes; 0: not. */
+  readonly bytes: number;
+  /** Write when this signal comes; 0: none. */
+  readonly signal: number;
 }
 
 /** A position in the text that the engine compiled; both from 1. */

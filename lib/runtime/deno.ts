@@ -46,6 +46,8 @@ const symbols = {
   tracemalloc_copy: { parameters: ["pointer", "buffer", "u64"], result: "u64" },
   tracemalloc_release: { parameters: ["pointer"], result: "void" },
   tracemalloc_save: { parameters: ["buffer", "buffer", "u64", "buffer", "u64"], result: "i32" },
+  tracemalloc_output: { parameters: ["buffer", "buffer", "u64", "u64", "u64", "i32"], result: "i32" },
+  tracemalloc_output_done: { parameters: [], result: "void" },
   tracemalloc_v8_begin: { parameters: ["buffer"], result: "i32" },
   tracemalloc_v8_probe: { parameters: ["i32"], result: "i32" },
   tracemalloc_v8_end: { parameters: ["i32"], result: "i32" },
@@ -131,6 +133,16 @@ function makeShim(native: Deno.DynamicLibrary<typeof symbols>["symbols"]): Shim 
       const result = native.tracemalloc_save(name, first, BigInt(first.length), second, BigInt(second.length));
       if (result !== Result.ok) throw new Error(`cannot write ${path}: system error ${-result}`);
     },
+    output: ({ path, head, milliseconds, bytes, signal }) =>
+      native.tracemalloc_output(
+        new TextEncoder().encode(`${path}\0`),
+        head,
+        BigInt(head.length),
+        BigInt(milliseconds),
+        BigInt(bytes),
+        signal,
+      ),
+    outputDone: native.tracemalloc_output_done,
     v8Hide: (urlPrefix) => native.tracemalloc_v8_hide(new TextEncoder().encode(`${urlPrefix}\0`)),
     v8Begin: native.tracemalloc_v8_begin,
     v8Probe: native.tracemalloc_v8_probe,

@@ -211,7 +211,7 @@ function parseReport(report: string): { layout: Map<string, string>; failure: st
  * of that name that makes errors at just those positions, and nothing else. The runtime applies its source maps to them
  * as to any error; permissions are not needed. In a context of its own, where the program has changed nothing.
  */
-function originalPositions(
+export function originalPositions(
   url: string,
   positions: readonly Position[],
   foreign: boolean,

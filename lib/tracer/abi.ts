@@ -7,7 +7,7 @@ export const abiVersion = 3;
 export const Status = { tracing: 1, preloaded: 2 } as const;
 
 /** Results of control functions. */
-export const Result = { ok: 0, noMemory: -1, state: -2, calibration: -3, busy: -4 } as const;
+export const Result = { ok: 0, noMemory: -1, state: -2, calibration: -3, busy: -4, signal: -5 } as const;
 
 /** Kinds of raw frames. */
 export const FrameKind = { unknown: 0, script: 1, native: 2, thread: 3, memory: 4 } as const;

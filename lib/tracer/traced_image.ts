@@ -2,35 +2,45 @@
 import type { SnapshotMetadata } from "../model/columns.ts";
 import { type Snapshot, snapshotFromColumns } from "../model/snapshot.ts";
 import { type Image, readImage } from "./image.ts";
-import { type NamedFrame, nameImage } from "./naming.ts";
+import { type NamedFrame, nameImage, tiersSeen } from "./naming.ts";
 
-/** An image with the names of its frames and what is known of the process. */
-export interface TracedImage {
+/** An image with what is known of the process, and with the names of its frames or without. */
+export interface RawImage {
   readonly image: Image;
-  /** By the frame's index in the image. */
-  readonly names: readonly NamedFrame[];
+  /** By the frame's index in the image; `undefined` where the process could not name them any more. */
+  readonly names: readonly NamedFrame[] | undefined;
   readonly metadata: SnapshotMetadata;
 }
 
-/** The snapshot of an image. */
-export function snapshotOf({ image, names, metadata }: TracedImage): Snapshot {
+/** An image with the names of its frames. */
+export interface TracedImage extends RawImage {
+  readonly names: readonly NamedFrame[];
+}
+
+/** The snapshot of an image; without metadata, nothing but its traces. */
+export function snapshotOf({ image, names, metadata }: TracedImage, withMetadata = true): Snapshot {
   const { columns, attribution } = nameImage(image, names);
-  return snapshotFromColumns(columns, { ...metadata, attribution });
+  if (!withMetadata) return snapshotFromColumns(columns, {});
+  const calibration = new Map(metadata.calibration);
+  for (const [tier, frames] of tiersSeen(image)) calibration.set(`frames seen: ${tier}`, String(frames));
+  return snapshotFromColumns(columns, { ...metadata, calibration, attribution });
 }
 
 /**
  * A transfer is the length of a head (u32), the head as JSON, zeros to a multiple of 8 bytes, and the image. Both sides are
- * of the same version: the process that starts the program reads what it leaves.
+ * of the same version: the process that starts the program reads what it leaves. Without JavaScript there is no head.
  */
 interface Head {
-  readonly names: readonly NamedFrame[];
+  readonly names?: readonly NamedFrame[];
   readonly metadata: Omit<SnapshotMetadata, "calibration">;
   readonly calibration: readonly (readonly [string, string])[];
 }
 
 /** What stands before the image in a transfer. */
-export function transferHead({ names, metadata: { calibration, ...metadata } }: TracedImage): Uint8Array<ArrayBuffer> {
-  const head: Head = { names, metadata, calibration: [...calibration ?? []] };
+export function transferHead(
+  { names, metadata: { calibration, ...metadata } }: Pick<TracedImage, "metadata"> & Partial<TracedImage>,
+): Uint8Array<ArrayBuffer> {
+  const head: Head = { ...(names && { names }), metadata, calibration: [...calibration ?? []] };
   const text = new TextEncoder().encode(JSON.stringify(head));
   const bytes = new Uint8Array((4 + text.length + 7) & ~7);
   new DataView(bytes.buffer).setUint32(0, text.length, true);
@@ -39,13 +49,11 @@ export function transferHead({ names, metadata: { calibration, ...metadata } }: 
 }
 
 /** Reads what a traced process left. */
-export function readTransfer(bytes: Uint8Array<ArrayBuffer>): TracedImage {
+export function readTransfer(bytes: Uint8Array<ArrayBuffer>): RawImage {
   const length = new DataView(bytes.buffer, bytes.byteOffset).getUint32(0, true);
-  const { names, metadata, calibration }: Head = JSON.parse(new TextDecoder().decode(bytes.subarray(4, 4 + length)));
-  return {
-    // A copy: the columns of an image must be aligned.
-    image: readImage(bytes.slice((4 + length + 7) & ~7)),
-    names,
-    metadata: { ...metadata, calibration: new Map(calibration) },
-  };
+  const text = new TextDecoder().decode(bytes.subarray(4, 4 + length));
+  const { names, metadata, calibration }: Head = length === 0 ? { metadata: {}, calibration: [] } : JSON.parse(text);
+  // A copy: the columns of an image must be aligned.
+  const image = readImage(bytes.slice((4 + length + 7) & ~7));
+  return { image, names, metadata: { ...metadata, pid: image.pid, calibration: new Map(calibration) } };
 }

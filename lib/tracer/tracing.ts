@@ -3,11 +3,11 @@ import type { SnapshotMetadata } from "../model/columns.ts";
 import { NotTracingError, UnsupportedError } from "../model/errors.ts";
 import type { Snapshot } from "../model/snapshot.ts";
 import type { Traceback } from "../model/traceback.ts";
-import type { Backend, Engine, Shim } from "../runtime/backend.ts";
+import type { Backend, Engine, OutputSettings, Shim } from "../runtime/backend.ts";
 import { detectBackend } from "../runtime/detect.ts";
 import { Result, Status } from "./abi.ts";
-import { type Image, readImage } from "./image.ts";
-import { Namer, tiersSeen } from "./naming.ts";
+import { readImage } from "./image.ts";
+import { Namer } from "./naming.ts";
 import { snapshotOf, type TracedImage, transferHead } from "./traced_image.ts";
 
 /** What a traced process has. */
@@ -281,16 +281,35 @@ function takeNamedImage(take: () => Uint8Array<ArrayBuffer> | undefined = needTr
   if (!bytes) throw new Error("there is no memory for a snapshot");
   const image = readImage(bytes);
   const names = namer.name(image);
-  return { image, names, metadata: metadataOf(backend, engine, image, createdAt) };
+  return { image, names, metadata: { ...metadataOf(backend, engine, createdAt), pid: image.pid } };
 }
 
-/** Takes an image, and leaves it and the names in a file for {@linkcode readTransfer}. */
+/** How the shim is to write by itself: see {@linkcode OutputSettings}. */
+export type OutputOptions = Omit<OutputSettings, "head">;
+
+/**
+ * From now on the shim writes transfers by itself, whose frames have no names yet: when the process ends and no JavaScript
+ * can run any more, and as `options` say. Returns one of the shim's results.
+ */
+export function startOutput(options: OutputOptions): number {
+  const { backend, shim, engine } = needTracing();
+  return shim.output({ ...options, head: transferHead({ metadata: metadataOf(backend, engine, Date.now()) }) });
+}
+
+/** Takes an image, and leaves it and the names in a file for {@linkcode readTransfer}; while not tracing, nothing. */
 export function saveTransfer(path: string): void {
-  const { shim } = needTracing();
-  muted(shim, () => {
+  const now = current();
+  if (!now) return;
+  muted(now.shim, () => {
     const traced = takeNamedImage();
-    shim.save(path, transferHead(traced), traced.image.bytes);
+    now.shim.save(path, transferHead(traced), traced.image.bytes);
   });
+}
+
+/** {@linkcode saveTransfer} for the last time: the process ends. */
+export function saveLastTransfer(path: string): void {
+  saveTransfer(path);
+  current()?.shim.outputDone();
 }
 
 /** Does what the tracer's own memory is needed for, which is not to be found in the next snapshot. */
@@ -303,17 +322,9 @@ function muted<T>(shim: Shim, work: () => T): T {
   }
 }
 
-function metadataOf(backend: Backend, engine: Engine, image: Image, createdAt: number): SnapshotMetadata {
+function metadataOf(backend: Backend, engine: Engine, createdAt: number): SnapshotMetadata {
   const calibration = new Map(engine.calibration);
   if (engine.refusal !== undefined) calibration.set("refused", engine.refusal);
-  for (const [tier, frames] of tiersSeen(image)) calibration.set(`frames seen: ${tier}`, String(frames));
-  return {
-    runtime: backend.runtime,
-    runtimeVersion: backend.runtimeVersion,
-    engine: backend.engine,
-    platform: backend.platform,
-    pid: image.pid,
-    createdAt,
-    calibration,
-  };
+  const { runtime, runtimeVersion, platform } = backend;
+  return { runtime, runtimeVersion, engine: backend.engine, platform, createdAt, calibration };
 }

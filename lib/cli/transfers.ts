@@ -1,0 +1,37 @@
+import { spawnSync } from "node:child_process";
+import { readFileSync, statSync } from "node:fs";
+import { TracemallocError } from "../model/errors.ts";
+import type { Snapshot } from "../model/snapshot.ts";
+import type { NamedFrame } from "../tracer/naming.ts";
+import { type RawImage, readTransfer, snapshotOf } from "../tracer/traced_image.ts";
+
+/** How the frames of a transfer are named outside of the process that it is of. */
+export interface NamingCommand {
+  readonly executable: string;
+  readonly args: readonly string[];
+}
+
+/** The snapshot of a transfer that a traced process left, and when it was taken, in milliseconds since 1970. */
+export function snapshotOfTransfer(
+  path: string,
+  command: NamingCommand,
+  withMetadata: boolean,
+): { snapshot: Snapshot; createdAt: number } {
+  const bytes = new Uint8Array(readFileSync(path));
+  const raw = readTransfer(bytes);
+  const createdAt = Math.trunc(statSync(path).mtimeMs);
+  const names = raw.names ?? nameFrames(raw, bytes, command);
+  return {
+    snapshot: snapshotOf({ image: raw.image, names, metadata: { ...raw.metadata, createdAt } }, withMetadata),
+    createdAt,
+  };
+}
+
+function nameFrames(raw: RawImage, bytes: Uint8Array, { executable, args }: NamingCommand): NamedFrame[] {
+  const { status, stdout, stderr, error } = spawnSync(executable, args, { input: bytes, maxBuffer: 2 ** 30 });
+  if (error) throw new TracemallocError(`${executable} cannot be started: ${error.message}`, "SPAWN", { cause: error });
+  if (status !== 0) throw new TracemallocError(`the frames could not be named: ${stderr}`, "NAMING");
+  const names: NamedFrame[] = JSON.parse(new TextDecoder().decode(stdout));
+  if (names.length !== raw.image.frameKind.length) throw new Error(`${names.length} names of ${raw.image.frameKind.length}`);
+  return names;
+}

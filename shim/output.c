@@ -249,6 +249,37 @@ static bool handle(int signal_number, void (*handler)(int, siginfo_t *, void *))
            !sigaction(signal_number, &action, NULL);
 }
 
+/*
+ * Runtimes handle faults: they may be WebAssembly's, or tell of a stack that is full. Who had the signal before goes first;
+ * where it then leaves the fault to the system, which ends the process, or to another, it is not to come again unseen.
+ */
+static struct sigaction before_us[NSIG];
+
+static void on_fault(int signal_number, siginfo_t *info, void *context) {
+    struct sigaction ours, *before = &before_us[signal_number], now;
+    sigaction(signal_number, NULL, &ours);
+    before->sa_sigaction(signal_number, info, context);
+    if (sigaction(signal_number, NULL, &now)) return;
+    if (now.sa_handler == SIG_DFL) {
+        tm_output_end();
+    } else if (now.sa_sigaction != on_fault && ours.sa_sigaction == on_fault && now.sa_flags & SA_SIGINFO) {
+        *before = now;
+        sigaction(signal_number, &ours, NULL);
+    }
+}
+
+static void handle_fault(int signal_number) {
+    struct sigaction action, *before = &before_us[signal_number];
+    if (sigaction(signal_number, NULL, before)) return;
+    if (before->sa_handler == SIG_DFL) {
+        handle(signal_number, on_end);
+    } else if (before->sa_flags & SA_SIGINFO) {
+        action = *before;
+        action.sa_sigaction = on_fault;
+        sigaction(signal_number, &action, NULL);
+    }
+}
+
 /* ---- settings ---- */
 
 static void install_fork_handler(void) {
@@ -278,9 +309,12 @@ int32_t tracemalloc_output(const char *path, const void *first, uint64_t first_b
         owner = 0;
         return TM_ERROR_NO_MEMORY;
     }
-    static const int ends[] = {SIGABRT, SIGFPE, SIGHUP, SIGILL, SIGINT, SIGQUIT, SIGSYS, SIGTERM, SIGTRAP, SIGXCPU};
+    static const int ends[] = {SIGABRT, SIGALRM, SIGFPE, SIGHUP, SIGILL,  SIGINT,
+                               SIGQUIT, SIGSYS,  SIGTERM, SIGTRAP, SIGXCPU, SIGXFSZ};
     for (size_t i = 0; i < sizeof ends / sizeof *ends; i++)
         if (ends[i] != signal_number) handle(ends[i], on_end);
+    handle_fault(SIGSEGV);
+    handle_fault(SIGBUS);
     return !signal_number || handle(signal_number, on_demand) ? TM_OK : TM_ERROR_SIGNAL;
 }
 

@@ -32,6 +32,8 @@ function nameFrames(raw: RawImage, bytes: Uint8Array, { executable, args }: Nami
   if (error) throw new TracemallocError(`${executable} cannot be started: ${error.message}`, "SPAWN", { cause: error });
   if (status !== 0) throw new TracemallocError(`the frames could not be named: ${stderr}`, "NAMING");
   const names: NamedFrame[] = JSON.parse(new TextDecoder().decode(stdout));
-  if (names.length !== raw.image.frameKind.length) throw new Error(`${names.length} names of ${raw.image.frameKind.length}`);
+  if (names.length !== raw.image.frameKind.length) {
+    throw new Error(`${names.length} names of ${raw.image.frameKind.length}`);
+  }
   return names;
 }

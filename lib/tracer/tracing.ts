@@ -293,7 +293,10 @@ export type OutputOptions = Omit<OutputSettings, "head">;
  */
 export function startOutput(options: OutputOptions): number {
   const { backend, shim, engine } = needTracing();
-  return shim.output({ ...options, head: transferHead({ metadata: metadataOf(backend, engine, Date.now()) }) });
+  return muted(
+    shim,
+    () => shim.output({ ...options, head: transferHead({ metadata: metadataOf(backend, engine, Date.now()) }) }),
+  );
 }
 
 /** Takes an image, and leaves it and the names in a file for {@linkcode readTransfer}; while not tracing, nothing. */

@@ -154,6 +154,20 @@ console.log(own === same, own.length, state);`,
   assertEquals(traces.map(({ traceback }) => String(traceback)), [`${join(project, "own.ts")}:1`]);
 });
 
+test("a program has no permission that was not asked for", () => {
+  writeFileSync(
+    path("asks.ts"),
+    `for (const name of ["read", "write", "net", "run", "env", "sys", "ffi", "import"] as const) {
+  const { state } = await Deno.permissions.query({ name });
+  if (state === "granted") console.log(name);
+}`,
+  );
+  for (const [flags, granted] of [["--no-prompt", ""], ["--no-prompt --allow-net", "net\n"]] as const) {
+    const { status, stdout, stderr } = run(["-o", "asks.snapshot", "--runtime-flags", flags, "asks.ts"]);
+    assertEquals([status, stdout], [0, granted], stderr);
+  }
+});
+
 /** One line, and the exit code. */
 function refused(
   args: readonly string[],
@@ -173,6 +187,12 @@ test("what is wrong with the command line is said in one line", () => {
     refused(["-n", limit, "program.ts"], 2, /^tracemalloc run: -n must be a whole number from 1 to 65535, not /);
   }
   refused(["--runtime", "demo", "program.ts"], 2, /--runtime must be one of deno, bun, node, not demo/);
+  for (const every of ["10", "s", "0s", "-1s", "10 parsecs", "1e3s", ""]) {
+    refused(["--every", every, "program.ts"], 2, /--every must be a number and one of ms, s, .*, as in 10s, not /);
+  }
+  for (const name of ["SIGKILL", "SIGSEGV", "USR2", ""]) {
+    refused(["--signal", name, "program.ts"], 2, /--signal must be the name of a signal that can be caught, .* not /);
+  }
   refused(["--outptu", "x", "program.ts"], 2, /unknown option --outptu/);
 });
 

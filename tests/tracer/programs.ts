@@ -122,7 +122,7 @@ function tiersOf(transfer: Uint8Array<ArrayBuffer>): Map<string, number> {
   const { image, names } = readTransfer(transfer);
   const { frameTiers } = image;
   const tiers = new Map<string, number>();
-  names.forEach(({ filename, lineno }, i) => {
+  names!.forEach(({ filename, lineno }, i) => {
     const place = `${filename}:${lineno}`;
     tiers.set(place, (tiers.get(place) ?? 0) | frameTiers[i]!);
   });

@@ -130,7 +130,7 @@ function compare(what: string, truthPath: string, transferPath: string, totals: 
       const filename = url === "" ? "<eval>" : filenameOf(url);
       return { place: isCompiled(filename) ? `${filename}:${line}` : `${filename}:${line}:${column}`, filename };
     });
-    const candidates = (nodes.get(size) ?? []).map((node) => tracedFrames(image, names, node));
+    const candidates = (nodes.get(size) ?? []).map((node) => tracedFrames(image, names!, node));
     const wrongs = candidates.map((traced) => compareStack(expected, traced));
     // Another block can be as large by chance: one of them is the one.
     const best = wrongs.sort((a, b) => a.wrong.length - b.wrong.length)[0];

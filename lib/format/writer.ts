@@ -327,19 +327,27 @@ export class SnapshotWriter {
  * @throws {RangeError} Where a size, a count, a file name or the traceback limit is beyond what the format holds.
  */
 export function writeSnapshot(columns: SnapshotColumns, metadata: SnapshotMetadata, sink: ByteSink): void {
-  const used = selectUsed(columns);
+  const { domain, size, count, traceback } = foldRows({
+    domain: columns.traceDomain,
+    size: columns.traceSize,
+    count: columns.traceCount,
+    traceback: columns.traceTraceback,
+  });
+  // Folded first, because then rows are few.
+  const used = selectUsed({
+    ...columns,
+    traceDomain: domain,
+    traceSize: size,
+    traceCount: count,
+    traceTraceback: traceback,
+  });
   const writer = new SnapshotWriter(sink);
   writer.metadata(columns.tracebackLimit, metadata);
   writer.strings(used.filenames);
   writer.frames(used.frameFilename, used.frameLineno);
   writer.nodes(used.nodeParent.subarray(1), used.nodeFrame.subarray(1));
   writer.tracebacks(used.tracebackNode, used.tracebackTotal);
-  writer.traces(foldRows({
-    domain: used.traceDomain,
-    size: used.traceSize,
-    count: used.traceCount,
-    traceback: used.traceTraceback,
-  }));
+  writer.traces({ domain, size, count, traceback: used.traceTraceback });
   writer.finish();
 }
 
@@ -354,7 +362,8 @@ export function snapshotBytes(columns: SnapshotColumns, metadata: SnapshotMetada
 function selectUsed(columns: SnapshotColumns): SnapshotColumns {
   const { tracebackNode, nodeParent, nodeFrame, frameFilename, filenames } = columns;
   const tracebacks = new Uint8Array(tracebackNode.length);
-  for (const traceback of columns.traceTraceback) tracebacks[traceback] = 1;
+  const { traceTraceback } = columns;
+  for (let i = 0; i < traceTraceback.length; i++) tracebacks[traceTraceback[i]!] = 1;
   const nodes = new Uint8Array(nodeParent.length);
   for (let i = 0; i < tracebacks.length; i++) if (tracebacks[i]) nodes[tracebackNode[i]!] = 1;
   // A node comes after its parent, so that going backwards every user of a node is seen before it.

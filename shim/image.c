@@ -258,6 +258,8 @@ static bool lay_out(const struct rows *rows, tm_image *header) {
     h.script_count = scripts;
     h.script_url = lay(&at, 4 * scripts);
     h.script_flags = lay(&at, 4 * scripts);
+    h.script_length = lay(&at, 4 * scripts);
+    h.script_hash = lay(&at, 4 * scripts);
     h.frame_count = frames;
     h.frame_kind = lay(&at, 4 * frames);
     h.frame_owner = lay(&at, 4 * frames);
@@ -294,6 +296,8 @@ static void put_image(struct sink *sink, const tm_image *h, const struct rows *r
     put(sink, tm_string_bytes(), h->string_count ? tm_string_ends()[h->string_count - 1] : 0);
     COLUMN(h->script_count, tm_script_at(i)->url);
     COLUMN(h->script_count, tm_script_at(i)->flags | (tm_script_at(i)->owner == isolate ? 0 : TM_SCRIPT_FOREIGN));
+    COLUMN(h->script_count, tm_script_at(i)->text_length);
+    COLUMN(h->script_count, tm_script_at(i)->text_hash);
     COLUMN(h->frame_count, frames[i].kind);
     COLUMN(h->frame_count, NATIVE ? native_names[i] : frames[i].owner);
     COLUMN(h->frame_count, NATIVE ? 0 : frames[i].line);

@@ -13,7 +13,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define TM_ABI_VERSION 3u
+#define TM_ABI_VERSION 4u
 #define TM_EXPORT __attribute__((visibility("default")))
 
 /* What tracemalloc_status() says. */
@@ -70,6 +70,8 @@ typedef struct tm_image {
     uint64_t script_count;
     uint64_t script_url;   /* u32[]: string */
     uint64_t script_flags; /* u32[] */
+    uint64_t script_length; /* u32[]: UTF-16 units of the text that the engine compiled */
+    uint64_t script_hash;   /* u32[]: 32-bit FNV-1a over these units; 0: not known */
 
     uint64_t frame_count;
     uint64_t frame_kind;   /* u32[] */

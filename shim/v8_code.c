@@ -582,8 +582,12 @@ static uint32_t script_of(uint64_t isolate, tm_tagged script) {
         uint32_t *starts = tm_script_lines(count), line = 0;
         if (starts) {
             starts[line++] = 0;
-            for (int64_t i = 0; i < units; i++)
+            uint32_t hash = 2166136261u;
+            for (int64_t i = 0; i < units; i++) {
+                hash = (hash ^ text[i]) * 16777619u;
                 if (ends_line(text, i, units)) starts[line++] = (uint32_t)i + 1;
+            }
+            fresh.text_hash = hash;
             fresh.line_count = count;
             fresh.line_starts = starts;
         }

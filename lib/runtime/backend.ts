@@ -73,6 +73,14 @@ export interface Position {
   readonly column: number;
 }
 
+/** What tells the text of a script that the engine compiled from others. */
+export interface ScriptText {
+  /** UTF-16 units. */
+  readonly length: number;
+  /** 32-bit FNV-1a over them; 0: not known. */
+  readonly hash: number;
+}
+
 /** A position in what the author wrote. */
 export interface OriginalPosition {
   readonly url: string;
@@ -88,12 +96,12 @@ export interface Engine {
   readonly refusal: string | undefined;
   /**
    * What the author wrote at positions in the compiled text of a script; `undefined` where that is what stands there.
-   * `foreign`: the script belongs to another thread.
+   * `foreign`: the text, where this thread has no script with it, but another has.
    */
   originalPositions(
     url: string,
     positions: readonly Position[],
-    foreign: boolean,
+    foreign: ScriptText | undefined,
   ): readonly (OriginalPosition | undefined)[];
   /** Leaves the engine as it was found. */
   close(): void;

@@ -1,4 +1,6 @@
 /** Deno: the shim by FFI. */
+import { accessSync, constants, existsSync } from "node:fs";
+import process from "node:process";
 import { UnsupportedError } from "../model/errors.ts";
 import { abiVersion, Result } from "../tracer/abi.ts";
 import type { Backend, Shim } from "./backend.ts";
@@ -17,6 +19,9 @@ export function denoBackend(): Backend {
     openEngine: (shim) =>
       openV8(shim, {
         fastCalls: true,
+        compiledFiles,
+        isPlain,
+        readText,
         profilerRefused: (cause) =>
           new UnsupportedError(
             "V8 keeps no source positions by itself, and asking it to needs a permission: " +
@@ -66,6 +71,66 @@ function openShim(path = shimPath()): Shim {
 
 function granted(descriptor: Deno.PermissionDescriptor): boolean {
   return Deno.permissions.querySync(descriptor).state === "granted";
+}
+
+/** Deno's cache of what it has compiled; its path goes by environment variables. */
+function compiledFolder(): string | undefined {
+  const cache = variable("DENO_DIR") ?? inFolder(variable("XDG_CACHE_HOME"), "deno") ??
+    inFolder(variable("HOME"), ".cache/deno");
+  return inFolder(cache, "gen");
+}
+
+function variable(name: string): string | undefined {
+  return (granted({ name: "env", variable: name }) && Deno.env.get(name)) || undefined;
+}
+
+function inFolder(folder: string | undefined, name: string): string | undefined {
+  return folder === undefined ? undefined : `${folder}/${name}`;
+}
+
+function compiledFiles(url: string): string[] {
+  if (!URL.canParse(url)) return [];
+  const compiled = compiledFolder(), { protocol, host, pathname, search } = new URL(url);
+  const scheme = protocol.slice(0, -1);
+  if (scheme === "file") {
+    const path = decodeURIComponent(pathname);
+    return [...(compiled === undefined ? [] : [`${compiled}/file${path}.js`]), path];
+  }
+  if (compiled === undefined || !/^(?:https?|data|blob)$/.test(scheme)) return [];
+  const { createHash } = process.getBuiltinModule("node:crypto");
+  const name = createHash("sha256").update(pathname + search).digest("hex");
+  return [`${compiled}/${scheme}/${host === "" ? "" : `${host.replace(":", "_PORT")}/`}${name}.js`];
+}
+
+function isPlain(url: string): boolean {
+  // Names of code that the program itself hands to the engine.
+  if (!URL.canParse(url)) return true;
+  const { protocol, pathname } = new URL(url);
+  if (protocol === "data:") return /^(?:text|application)\/javascript[,;]/.test(pathname);
+  // A blob's type is not known; but had it been compiled, that would have been written down.
+  if (protocol === "blob:") return writesCompiled() && compiledFiles(url).every((file) => !existsSync(file));
+  return /\.[cm]?js$/.test(pathname);
+}
+
+function writesCompiled(): boolean {
+  const folder = compiledFolder();
+  if (folder === undefined || !granted({ name: "read", path: folder })) return false;
+  try {
+    accessSync(folder, constants.W_OK);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+function readText(path: string): string | undefined {
+  if (!granted({ name: "read", path })) return undefined;
+  try {
+    return Deno.readTextFileSync(path);
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound || error instanceof Deno.errors.PermissionDenied) return undefined;
+    throw error;
+  }
 }
 
 /** Building needs more than tracing does: a program that may not do it takes what was built before. */

@@ -2,7 +2,8 @@
 import inspector from "node:inspector";
 import vm from "node:vm";
 import { Level, Result, specLayout, Verdict } from "../tracer/abi.ts";
-import type { Engine, OriginalPosition, Position, Shim } from "./backend.ts";
+import type { Engine, OriginalPosition, Position, ScriptText, Shim } from "./backend.ts";
+import { findSourceMap, mapPositions } from "./source_maps.ts";
 
 /** Takes this long at the most, in milliseconds, to see all tiers; what was not seen by then is not decoded. */
 const calibrationLimit = 1500;
@@ -11,6 +12,12 @@ const calibrationLimit = 1500;
 export interface V8Runtime {
   /** Does optimised code call native functions directly, past the engine's usual way out? */
   readonly fastCalls: boolean;
+  /** Where the text that the engine compiled for a module may lie, with its source map. */
+  compiledFiles(url: string): readonly string[];
+  /** Does the engine compile what the module holds, as it stands? */
+  isPlain(url: string): boolean;
+  /** The text of a file; `undefined` where there is none, or it may not be read. */
+  readText(path: string): string | undefined;
   /** What to tell a user whose program may not use the profiler. */
   profilerRefused(cause: unknown): Error;
 }
@@ -39,7 +46,8 @@ export function openV8(shim: Shim, runtime: V8Runtime): Engine {
   return {
     calibration: found.calibration.layout,
     refusal: found.calibration.refusal,
-    originalPositions,
+    originalPositions: (url, positions, foreign) =>
+      foreign ? foreignPositions(url, positions, foreign, runtime) : originalPositions(url, positions),
     close() {
       session?.post("Profiler.stop");
       session?.post("Profiler.disable");
@@ -214,7 +222,6 @@ function parseReport(report: string): { layout: Map<string, string>; failure: st
 export function originalPositions(
   url: string,
   positions: readonly Position[],
-  foreign: boolean,
 ): (OriginalPosition | undefined)[] {
   const result: (Place | undefined)[] = new Array(positions.length);
   const order = positions.map((_, i) => i).sort((a, b) => {
@@ -222,10 +229,6 @@ export function originalPositions(
     return p.line - q.line || p.column - q.column;
   });
   context ??= vm.createContext(Object.create(null));
-  // A worker's source maps are the worker's own, unless this thread has the module too.
-  if (foreign && !/\.[cm]?js$/.test(url) && !hasMap(url, Math.max(...positions.map(({ line }) => line)))) {
-    return positions.map(() => ({ url, line: 0 }));
-  }
   // Errors take room: what does not fit behind the one before waits for the next script.
   for (let waiting = order; waiting.length > 0;) {
     const [now, later] = packErrors(positions, waiting);
@@ -245,6 +248,22 @@ export function originalPositions(
 }
 
 let context: vm.Context | undefined;
+
+/**
+ * The author's positions in a script of another thread, whose source maps are that thread's own: from the map that goes
+ * with just that text. Where there is none, the lines of code that was compiled are not known.
+ */
+function foreignPositions(
+  url: string,
+  positions: readonly Position[],
+  text: ScriptText,
+  runtime: V8Runtime,
+): (OriginalPosition | undefined)[] {
+  const map = findSourceMap(text, url, runtime.compiledFiles(url), runtime.readText);
+  if (map) return mapPositions(map, url, positions);
+  const asItStands = map === null || runtime.isPlain(url);
+  return positions.map(() => asItStands ? undefined : { url, line: 0 });
+}
 
 /**
  * What a compiler adds of its own (helpers for decorators) is in no source map, and the runtime gives its place in the

@@ -10,6 +10,10 @@ export interface Image {
   readonly strings: readonly string[];
   readonly scriptUrl: Uint32Array;
   readonly scriptFlags: Uint32Array;
+  /** UTF-16 units of the compiled text. */
+  readonly scriptLength: Uint32Array;
+  /** 32-bit FNV-1a over them; 0: not known. */
+  readonly scriptHash: Uint32Array;
   readonly frameKind: Uint32Array;
   readonly frameOwner: Uint32Array;
   readonly frameLine: Uint32Array;
@@ -46,6 +50,7 @@ export function readImage(bytes: Uint8Array<ArrayBuffer>): Image {
     return decoder.decode(bytes.subarray(stringBytes + start, stringBytes + end));
   });
   const scripts = u64(), scriptUrl = u32s(scripts, u64()), scriptFlags = u32s(scripts, u64());
+  const scriptLength = u32s(scripts, u64()), scriptHash = u32s(scripts, u64());
   const frames = u64();
   const frameKind = u32s(frames, u64()), frameOwner = u32s(frames, u64());
   const frameLine = u32s(frames, u64()), frameColumn = u32s(frames, u64()), frameTiers = u32s(frames, u64());
@@ -61,6 +66,8 @@ export function readImage(bytes: Uint8Array<ArrayBuffer>): Image {
     strings,
     scriptUrl,
     scriptFlags,
+    scriptLength,
+    scriptHash,
     frameKind,
     frameOwner,
     frameLine,

@@ -3,7 +3,7 @@ import { fileURLToPath } from "node:url";
 import type { AttributionCount, SnapshotColumns } from "../model/columns.ts";
 import { Dictionary } from "../model/dictionary.ts";
 import { PairTable } from "../model/pair_table.ts";
-import type { Engine, OriginalPosition, Position } from "../runtime/backend.ts";
+import type { Engine, OriginalPosition, Position, ScriptText } from "../runtime/backend.ts";
 import { counterNames, FrameKind, ScriptFlag, Tier, unknownReasons } from "./abi.ts";
 import type { Image } from "./image.ts";
 
@@ -57,13 +57,14 @@ export class Namer {
         else mapped.set(script, [i]);
       }
     }
-    for (const [script, frames] of mapped) this.#mapToOriginal(image, script, frames);
+    const own = mapped.size > 0 ? ownTexts(image) : undefined;
+    for (const [script, frames] of mapped) this.#mapToOriginal(image, script, frames, own!);
     return this.#names;
   }
 
-  #mapToOriginal(image: Image, script: number, frames: readonly number[]): void {
-    const url = image.strings[image.scriptUrl[script]!]!,
-      foreign = (image.scriptFlags[script]! & ScriptFlag.foreign) !== 0;
+  #mapToOriginal(image: Image, script: number, frames: readonly number[], own: ReadonlySet<string>): void {
+    const url = image.strings[image.scriptUrl[script]!]!;
+    const foreign = own.has(textKey(image, script)) ? undefined : textOf(image, script);
     const positions = frames.map((i): Position => ({ line: image.frameLine[i]!, column: image.frameColumn[i]! }));
     const originals: readonly (OriginalPosition | undefined)[] = this.#originalPositions(url, positions, foreign);
     frames.forEach((frame, i) => {
@@ -71,6 +72,25 @@ export class Namer {
       if (original) this.#names[frame] = { filename: filenameOf(original.url), lineno: original.line };
     });
   }
+}
+
+function textOf({ scriptLength, scriptHash }: Image, script: number): ScriptText {
+  return { length: scriptLength[script]!, hash: scriptHash[script]! };
+}
+
+/** The texts of the scripts of the thread that took the image; it has the source maps of these. */
+function ownTexts(image: Image): ReadonlySet<string> {
+  const own = new Set<string>();
+  image.scriptFlags.forEach((flags, script) => {
+    if (!(flags & ScriptFlag.foreign)) own.add(textKey(image, script));
+  });
+  return own;
+}
+
+function textKey(image: Image, script: number): string {
+  const { length, hash } = textOf(image, script);
+  // A text that could not be read is like no other.
+  return hash === 0 ? `script ${script}` : `${image.scriptUrl[script]} ${length} ${hash}`;
 }
 
 function nameOf(image: Image, frame: number): NamedFrame {

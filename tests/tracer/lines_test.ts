@@ -15,8 +15,9 @@ const root = fileURLToPath(new URL("../../", import.meta.url));
 const folder = mkdtempSync(join(tmpdir(), "tracemalloc-lines-"));
 after(() => rmSync(folder, { recursive: true }));
 
-function tracesOf(program: string, env: NodeJS.ProcessEnv = {}): Trace[] {
-  const { status, stderr } = spawnSync(deno, ["run", "-A", `${root}cli.ts`, "run", "-o", "snapshot", program], {
+function tracesOf(program: string, env: NodeJS.ProcessEnv = {}, flags: readonly string[] = []): Trace[] {
+  const args = ["run", "-A", `${root}cli.ts`, "run", "-o", "snapshot", ...flags, program];
+  const { status, stderr } = spawnSync(deno, args, {
     cwd: folder,
     encoding: "utf8",
     env: { ...process.env, ...env },
@@ -40,7 +41,7 @@ self.onmessage = (event: any) => {
 };
 `;
 
-test("a worker's lines: those of JavaScript are right, those of TypeScript not known; both name the file", () => {
+test("a worker's lines are the author's; without what was compiled, those of JavaScript are known, and all files", () => {
   const typescript = write(
     "worker.ts",
     `interface Moves {\n  the: "lines";\n}\n${worker.replace("SIZE", "1_999_807")}`,
@@ -57,14 +58,24 @@ test("a worker's lines: those of JavaScript are right, those of TypeScript not k
   return new Promise((resolve) => worker.onmessage = resolve);
 });
 await Promise.all(workers);
+const cache = Deno.env.get("DENO_DIR");
+if (cache !== undefined) {
+  const compiled = cache + "/gen/file" + new URL("worker.ts", import.meta.url).pathname + ".js";
+  Deno.writeTextFileSync(compiled, "\\n" + Deno.readTextFileSync(compiled));
+}
 Deno.exit();
 `,
   );
-  const traces = tracesOf(main);
-  const places = (size: number) =>
-    traces.filter((trace) => trace.size === size).map(({ traceback }) => String(traceback));
-  assertEquals(places(1_999_807), Array(3).fill(`${typescript}:0`));
-  assertEquals(places(1_999_809), Array(3).fill(`${javascript}:5`));
+  const check = (line: number, traces: readonly Trace[]) => {
+    const places = (size: number) =>
+      traces.filter((trace) => trace.size === size).map(({ traceback }) => String(traceback));
+    assertEquals(places(1_999_807), Array(3).fill(`${typescript}:${line}`));
+    assertEquals(places(1_999_809), Array(3).fill(`${javascript}:5`));
+  };
+  check(8, tracesOf(main));
+  check(0, tracesOf(main, {}, ["--runtime-flags", `--allow-env --allow-read=${folder},${root}`]));
+  // Here main.ts changes what was compiled.
+  check(0, tracesOf(main, { DENO_DIR: join(folder, "cache") }));
 });
 
 test("what a write barrier allocates is not charged to the call before it", () => {

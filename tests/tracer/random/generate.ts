@@ -158,7 +158,9 @@ class Module {
       case 2:
         return `Math.max(§${inner()},§ ...[${inner()}])`;
       case 3:
-        return `((v⟦: number⟧) =>§ v + ${inner()})(${this.#argument()})`;
+        return `((v⟦: number⟧) =>§ v + ${
+          this.#expression({ ...scope, async: false }, depth + 1)
+        })(${this.#argument()})`;
       case 4:
         return this.#afford(8) && !scope.detached ? `eval(${JSON.stringify(this.#evalText(scope, depth))})` : inner();
       default:
@@ -231,6 +233,7 @@ class Module {
   #statement(scope: Scope): string {
     const r = this.#random;
     const e = () => this.#expression(scope);
+    const plain = () => this.#expression({ ...scope, async: false });
     switch (r.below(13)) {
       case 0: {
         const i = this.#name("i"), spent = this.#spent;
@@ -250,10 +253,10 @@ class Module {
         return `const ${name}⟦: any⟧ = { a: 1,§ b: ${e()},§ ["c" + d]: ${e()} };§ r += ${name}.a;§`;
       }
       case 5:
-        return `r += ((d⟦: number⟧) => {§ let r = 0;§ r += ${e()};§ return r; })(${this.#argument()});§`;
+        return `r += ((d⟦: number⟧) => {§ let r = 0;§ r += ${plain()};§ return r; })(${this.#argument()});§`;
       case 6: {
         const name = this.#name("inner");
-        return `function ${name}(d⟦: number⟧) {§ return d +§ ${e()}; }§ r += ${name}(d) + ${name}(d + 1);§`;
+        return `function ${name}(d⟦: number⟧) {§ return d +§ ${plain()}; }§ r += ${name}(d) + ${name}(d + 1);§`;
       }
       case 7:
         return `for (const v of [${e()}, 1]) r += v;§`;

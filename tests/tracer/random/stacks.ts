@@ -71,7 +71,7 @@ const nframe = 100;
  * Runs the program of a seed, and adds what comparing shows: about so many allocations, and so many milliseconds between
  * them for the engine to compile.
  */
-function compareProgram(seed: number, sites: number, heat: number, totals: Totals): void {
+export function compareProgram(seed: number, sites: number, heat: number, totals: Totals): void {
   const program = generateProgram(seed), way = chooseWay(new Random(seed ^ 0x5eed));
   const what = `seed ${seed} ${JSON.stringify(way)}`;
   inFolder((folder) => {

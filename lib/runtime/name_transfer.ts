@@ -22,8 +22,8 @@ for (const url of urls.filter((url) => /^(?:file|https?|data|blob):/.test(url)))
 const scriptFlags = image.scriptFlags.map((flags) => flags & ~ScriptFlag.foreign);
 const startedAt = metadata.createdAt ?? Infinity;
 const changed = new Set(urls.filter(isChanged));
-const names = new Namer((url, positions, foreign) =>
-  changed.has(url) ? positions.map(() => ({ url, line: 0 })) : originalPositions(url, positions, foreign)
+const names = new Namer((url, positions) =>
+  changed.has(url) ? positions.map(() => ({ url, line: 0 })) : originalPositions(url, positions)
 ).name({ ...image, scriptFlags });
 
 const bytes = new TextEncoder().encode(JSON.stringify(names));

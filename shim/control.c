@@ -230,7 +230,10 @@ static void start_again_with_agent(int count, char **arguments, const char *shim
         all[used++] = permission;
     }
     for (int i = 2; i <= count; i++) all[used++] = arguments[i]; /* and the NULL */
-    execve("/proc/self/exe", all, environ);
+    /* Not by the name of the link, which would become the process's. */
+    static char program[4096];
+    ssize_t length = readlink("/proc/self/exe", program, sizeof program - 1);
+    if (length > 0) execve(program, all, environ);
 }
 
 /* Images of children are named by their numbers, which the processes themselves put behind the path. */

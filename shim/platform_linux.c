@@ -138,8 +138,9 @@ bool os_each_mapping(void (*each)(const os_mapping *, void *), void *context) {
     /* Two passes: the image's other mappings may come before the one with the entry point. */
     for (int pass = 0; pass < 2 && ok; pass++) {
         CALL3(SYS_lseek, file, 0, SEEK_SET);
-        char buffer[8192];
+        char buffer[1024]; /* stacks can be small: of a line with a long path the beginning is enough */
         size_t filled = 0;
+        bool rest = false; /* of such a line comes next */
         for (;;) {
             long got = CALL3(SYS_read, file, buffer + filled, sizeof buffer - filled);
             if (FAILED(got)) {
@@ -150,8 +151,12 @@ bool os_each_mapping(void (*each)(const os_mapping *, void *), void *context) {
             size_t used = 0;
             for (;;) {
                 char *line = buffer + used, *end = memchr(line, '\n', filled - used);
-                if (!end) break;
-                used = (size_t)(end - buffer) + 1;
+                bool cut = !end && !used && filled == sizeof buffer, skip = rest;
+                if (!end && !cut) break;
+                if (cut) end = buffer + filled;
+                used = cut ? filled : (size_t)(end - buffer) + 1;
+                rest = cut;
+                if (skip) continue;
                 os_mapping mapping;
                 uint64_t inode, device;
                 memset(&mapping, 0, sizeof mapping);
@@ -164,7 +169,6 @@ bool os_each_mapping(void (*each)(const os_mapping *, void *), void *context) {
                 }
             }
             if (!got) break;
-            if (!used && filled == sizeof buffer) used = filled; /* a line longer than the buffer: not a mapping of ours */
             memmove(buffer, buffer + used, filled - used);
             filled -= used;
         }

@@ -1,0 +1,507 @@
+/*
+ * What programs do that allocators, and whoever stands before them, break at. Run preloaded, or with the shim's path behind
+ * the test's name to have it hooked in at run time. Ends with 0, or says what was expected and ends with 1.
+ *
+ *   stress TEST [SHIM]       SCALE in the environment multiplies the work (1)
+ */
+#include <dlfcn.h>
+#include <errno.h>
+#include <malloc.h>
+#include <pthread.h>
+#include <signal.h>
+#include <spawn.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "../../shim/tracemalloc.h"
+
+static struct {
+    __typeof__(&tracemalloc_status) status;
+    __typeof__(&tracemalloc_start) start;
+    __typeof__(&tracemalloc_stop) stop;
+    __typeof__(&tracemalloc_clear) clear;
+    __typeof__(&tracemalloc_memory) memory;
+    __typeof__(&tracemalloc_snapshot) snapshot;
+    __typeof__(&tracemalloc_release) release;
+    __typeof__(&tracemalloc_track) track;
+} shim;
+
+static int scale = 1;
+
+#define EXPECT(condition, ...)                         \
+    do {                                               \
+        if (!(condition)) {                            \
+            fprintf(stderr, __VA_ARGS__);              \
+            fprintf(stderr, " (line %d)\n", __LINE__); \
+            _exit(1);                                  \
+        }                                              \
+    } while (0)
+
+static uint64_t current(void) {
+    uint64_t out[4];
+    shim.memory(out);
+    return out[0];
+}
+
+static uint64_t counter(int which) {
+    const tm_image *image = shim.snapshot();
+    EXPECT(image, "no snapshot");
+    uint64_t value = ((const uint64_t *)((const char *)image + image->counters))[which];
+    shim.release(image);
+    return value;
+}
+
+static void expect_size(uint64_t before, uint64_t bytes) {
+    uint64_t now = current();
+    EXPECT(now - before == bytes, "%ld bytes expected, %ld found", (long)bytes, (long)(now - before));
+}
+
+/* ---- many threads: blocks say how large they are, and are freed by whoever finds them ---- */
+
+typedef struct block {
+    size_t size;
+} block;
+
+enum { SLOTS = 8192 };
+static block *shared[SLOTS];
+static volatile bool stopping;
+
+static uint64_t next_random(uint64_t *state) {
+    *state = *state * 6364136223846793005ull + 1442695040888963407ull;
+    return *state >> 33;
+}
+
+static block *fresh_block(uint64_t *state) {
+    size_t size = sizeof(block) + next_random(state) % 2000;
+    block *b;
+    switch (next_random(state) % 5) {
+    case 0: b = calloc(1, size); break;
+    case 1: b = realloc(malloc(size / 2 + 1), size); break;
+    case 2: b = NULL, (void)!posix_memalign((void **)&b, 64, size); break;
+    default: b = malloc(size);
+    }
+    EXPECT(b, "no memory");
+    b->size = size;
+    return b;
+}
+
+static void churn(uint64_t *state, int rounds) {
+    for (int i = 0; i < rounds && !stopping; i++)
+        free(__atomic_exchange_n(&shared[next_random(state) % SLOTS], fresh_block(state), __ATOMIC_ACQ_REL));
+}
+
+static void *short_life(void *seed) {
+    uint64_t state = (uint64_t)seed;
+    churn(&state, 500);
+    return NULL;
+}
+
+/* Threads that start threads, so that they begin and end all the time. */
+static void *long_life(void *seed) {
+    uint64_t state = (uint64_t)seed * 77 + 1;
+    for (int i = 0; i < 4 * scale && !stopping; i++) {
+        pthread_t child;
+        churn(&state, 500);
+        if (pthread_create(&child, NULL, short_life, (void *)(uintptr_t)next_random(&state)) == 0) {
+            churn(&state, 200);
+            pthread_join(child, NULL);
+        }
+    }
+    return NULL;
+}
+
+static uint64_t shared_bytes(void) {
+    uint64_t bytes = 0;
+    for (int i = 0; i < SLOTS; i++)
+        if (shared[i]) bytes += shared[i]->size;
+    return bytes;
+}
+
+static void free_shared(void) {
+    for (int i = 0; i < SLOTS; i++) free(__atomic_exchange_n(&shared[i], NULL, __ATOMIC_ACQ_REL));
+}
+
+static pthread_t workers[64];
+
+static void start_workers(int count, void *(*work)(void *)) {
+    stopping = false;
+    for (int i = 0; i < count; i++) EXPECT(!pthread_create(&workers[i], NULL, work, (void *)(uintptr_t)(i + 1)), "no thread");
+}
+
+static void join_workers(int count) {
+    for (int i = 0; i < count; i++) pthread_join(workers[i], NULL);
+}
+
+static void stop_workers(int count) {
+    stopping = true;
+    join_workers(count);
+}
+
+static void *until_stopped(void *seed) {
+    uint64_t state = (uint64_t)seed * 99 + 1;
+    while (!stopping) churn(&state, 100);
+    return NULL;
+}
+
+/* What the C library keeps of a thread is its own: made once, so that it is there before and after. */
+static void threads(void) {
+    start_workers(64, short_life);
+    join_workers(64);
+    free_shared();
+    uint64_t before = current();
+    start_workers(64, long_life);
+    for (int i = 0; i < 10; i++) shim.release(shim.snapshot());
+    join_workers(64);
+    uint64_t bytes = shared_bytes(), after = current();
+    free_shared();
+    uint64_t end = current();
+    /* The C library keeps thread-local storage of threads that have ended, and not always of the same number. */
+    EXPECT(after - end == bytes, "%lu bytes are live, %lu traced", bytes, after - end);
+    EXPECT((int64_t)(end - before) < 64 * 1024, "%ld bytes are left", (long)(end - before));
+    EXPECT(counter(TM_COUNT_LOST_MEMORY) == 0 && counter(TM_COUNT_LOST_THREAD) == 0, "calls were lost");
+}
+
+/* ---- on and off, while threads allocate ---- */
+
+static void start_and_stop(void) {
+    start_workers(3, until_stopped);
+    for (int i = 0; i < 1000 * scale; i++) {
+        EXPECT(shim.stop() == TM_OK, "stop");
+        EXPECT(shim.start(1) == TM_OK, "start");
+        if (i % 100 == 0) shim.release(shim.snapshot()), shim.clear();
+    }
+    stop_workers(3);
+    shim.clear();
+    void *block = malloc(123457);
+    expect_size(0, 123457);
+    free(block);
+    free_shared();
+    expect_size(0, 0);
+}
+
+/* ---- signals whose handlers allocate, 10,000 a second, on every thread ---- */
+
+static volatile sig_atomic_t handled;
+
+static void on_signal(int number) {
+    (void)number;
+    int error = errno;
+    free(realloc(malloc(40), 80));
+    handled++;
+    errno = error;
+}
+
+static void signal_storm(void) {
+    /* Allocators themselves deadlock in a handler that interrupts them: what is interrupted here is the tracer's work alone. */
+    struct sigaction action = {.sa_handler = on_signal, .sa_flags = SA_RESTART};
+    sigaction(SIGUSR1, &action, NULL);
+    struct sigevent event = {.sigev_notify = SIGEV_SIGNAL, .sigev_signo = SIGUSR1};
+    struct itimerspec interval = {{0, 100000}, {0, 100000}};
+    timer_t timer;
+    uint64_t before = current();
+    EXPECT(!timer_create(CLOCK_MONOTONIC, &event, &timer) && !timer_settime(timer, 0, &interval, NULL), "no timer");
+    for (unsigned i = 0; handled < 5000 * scale; i++) shim.track(16, 0x10000 + 64 * (i % 1000), 48);
+    timer_delete(timer);
+    for (unsigned i = 0; i < 1000; i++) shim.track(16, 0x10000 + 64 * i, 0);
+    expect_size(before, 0);
+    EXPECT(counter(TM_COUNT_LOST_NESTED) > 0, "no signal came inside the tracer");
+    EXPECT(counter(TM_COUNT_LOST_MEMORY) == 0, "blocks were lost");
+}
+
+/* ---- processes ---- */
+
+static void expect_child(pid_t child, int wanted) {
+    int status = -1;
+    EXPECT(child > 0 && waitpid(child, &status, 0) == child, "no child");
+    EXPECT(WIFEXITED(status) && WEXITSTATUS(status) == wanted, "a child ended with 0x%x, not %d", status, wanted);
+}
+
+/* In the middle of what other threads allocate; with exec and without. */
+static void forks(void) {
+    extern char **environ;
+    start_workers(4, until_stopped);
+    char *arguments[] = {"true", NULL};
+    for (int i = 0; i < 60 * scale; i++) {
+        pid_t child = fork();
+        if (child == 0) {
+            uint64_t before = current();
+            void *block = malloc(1000003);
+            bool right = current() - before == 1000003;
+            free(block);
+            right &= current() == before;
+            pthread_t thread;
+            right &= !pthread_create(&thread, NULL, short_life, (void *)7ul) && !pthread_join(thread, NULL);
+            if (i % 2) exit(right ? 5 : 6);
+            _exit(right ? 5 : 6);
+        }
+        expect_child(child, 5);
+        if ((child = fork()) == 0) execv("/bin/true", arguments), _exit(1);
+        expect_child(child, 0);
+        if ((child = vfork()) == 0) execv("/bin/true", arguments), _exit(1);
+        expect_child(child, 0);
+        if ((child = vfork()) == 0) _exit(9);
+        expect_child(child, 9);
+        EXPECT(!posix_spawn(&child, "/bin/true", NULL, NULL, arguments, environ), "no posix_spawn");
+        expect_child(child, 0);
+    }
+    stop_workers(4);
+    uint64_t bytes = shared_bytes(), before = current();
+    free_shared();
+    expect_size(before, -bytes);
+}
+
+/* ---- libraries that come and go ---- */
+
+static void *open_and_close(void *path) {
+    for (int i = 0; i < 200 * scale; i++) {
+        void *library = dlopen(path, RTLD_NOW | RTLD_LOCAL), *symbol = library ? dlsym(library, "library_block") : NULL;
+        EXPECT(symbol, "%s", dlerror());
+        void *(*make)(size_t);
+        memcpy(&make, &symbol, sizeof symbol);
+        free(make(3001));
+        dlclose(library);
+    }
+    return NULL;
+}
+
+static void libraries(void) {
+    const char *path = getenv("STRESS_LIBRARY");
+    EXPECT(path, "STRESS_LIBRARY is not set");
+    start_workers(2, until_stopped);
+    pthread_t others[2];
+    for (int i = 0; i < 2; i++) pthread_create(&others[i], NULL, open_and_close, (void *)path);
+    for (int i = 0; i < 20; i++) shim.release(shim.snapshot());
+    for (int i = 0; i < 2; i++) pthread_join(others[i], NULL);
+    stop_workers(2);
+    free_shared();
+    /* What a library allocates is traced. */
+    void *library = dlopen(path, RTLD_NOW | RTLD_LOCAL), *symbol = dlsym(library, "library_block");
+    void *(*make)(size_t);
+    memcpy(&make, &symbol, sizeof symbol);
+    uint64_t before = current();
+    void *block = make(54321);
+    expect_size(before, 54321);
+    free(block);
+    dlclose(library);
+}
+
+/* ---- threads that end while the tables are taken, and allocate while they do ---- */
+
+static pthread_key_t last_words;
+
+static void at_thread_end(void *block) {
+    free(block);
+    void *more = malloc(222);
+    static __thread int again;
+    if (again++ < 3) pthread_setspecific(last_words, more); /* comes back */
+    else free(more);
+}
+
+static void *ends_soon(void *unused) {
+    pthread_setspecific(last_words, malloc(111));
+    if (unused == (void *)3ul) pthread_exit(malloc(0));
+    return NULL;
+}
+
+static void *ever_new(void *seed) {
+    (void)seed;
+    while (!stopping) {
+        pthread_t thread;
+        void *result = NULL;
+        if (!pthread_create(&thread, NULL, ends_soon, (void *)(uintptr_t)(rand() % 5))) pthread_join(thread, &result);
+        free(result);
+    }
+    return NULL;
+}
+
+static void thread_ends(void) {
+    pthread_key_create(&last_words, at_thread_end);
+    start_workers(8, ever_new);
+    for (int i = 0; i < 200 * scale; i++) {
+        shim.release(shim.snapshot());
+        current();
+    }
+    stop_workers(8);
+    EXPECT(counter(TM_COUNT_LOST_THREAD) == 0, "threads without a record");
+}
+
+/* ---- stacks that are small ---- */
+
+static void *on_small_stack(void *result) {
+    void *block = malloc(7001);
+    *(bool *)result = block != NULL;
+    block = realloc(block, 9001);
+    free(block);
+    free(calloc(3, 333));
+    return NULL;
+}
+
+static void on_small_alternate(int number) {
+    (void)number;
+    free(malloc(55));
+    handled++;
+}
+
+static void *with_small_alternate(void *unused) {
+    (void)unused;
+    static char memory[64 * 1024];
+    size_t least = (size_t)sysconf(_SC_MINSIGSTKSZ);
+    stack_t stack = {.ss_sp = memory, .ss_size = least + 1024 > sizeof memory ? sizeof memory : least + 1024};
+    EXPECT(!sigaltstack(&stack, NULL), "no sigaltstack");
+    /* The thread's first call ever is made on that stack. */
+    raise(SIGUSR1);
+    stack.ss_flags = SS_DISABLE;
+    sigaltstack(&stack, NULL);
+    return NULL;
+}
+
+static void small_stacks(void) {
+    pthread_attr_t attributes;
+    pthread_attr_init(&attributes);
+    EXPECT(!pthread_attr_setstacksize(&attributes, 16384), "no stack of 16 KiB");
+    for (int i = 0; i < 200; i++) {
+        pthread_t thread;
+        bool result = false;
+        EXPECT(!pthread_create(&thread, &attributes, on_small_stack, &result), "no thread");
+        pthread_join(thread, NULL);
+        EXPECT(result, "no block");
+    }
+    struct sigaction action = {.sa_handler = on_small_alternate, .sa_flags = SA_ONSTACK};
+    sigaction(SIGUSR1, &action, NULL);
+    for (int i = 0; i < 50; i++) {
+        pthread_t thread;
+        pthread_create(&thread, NULL, with_small_alternate, NULL);
+        pthread_join(thread, NULL);
+    }
+    EXPECT(handled == 50, "%d signals", (int)handled);
+}
+
+/* ---- when there is no memory ---- */
+
+static void no_address_space(void) {
+    enum { COUNT = 400000 };
+    static void *blocks[COUNT];
+    /* A heap that is there already, and stays, and from then on hardly anything more. */
+    mallopt(M_TRIM_THRESHOLD, 1 << 30);
+    for (int i = 0; i < 40000; i++) blocks[i] = malloc(600);
+    for (int i = 0; i < 40000; i++) free(blocks[i]);
+    shim.clear();
+    char text[64] = "";
+    FILE *file = fopen("/proc/self/statm", "r");
+    EXPECT(file && fgets(text, sizeof text, file), "no statm");
+    fclose(file);
+    struct rlimit limit = {strtoul(text, NULL, 10) * 4096, RLIM_INFINITY};
+    EXPECT(!setrlimit(RLIMIT_AS, &limit), "no limit");
+    int made = 0;
+    while (made < COUNT && (blocks[made] = malloc(24))) made++;
+    const tm_image *image = shim.snapshot();
+    uint64_t traced = current();
+    for (int i = 0; i < made; i++) memset(blocks[i], 1, 24), free(blocks[i]);
+    shim.release(image);
+    limit.rlim_cur = RLIM_INFINITY;
+    setrlimit(RLIMIT_AS, &limit);
+    uint64_t lost = counter(TM_COUNT_LOST_MEMORY);
+    EXPECT(traced + 24 * lost >= 24ul * (unsigned)made, "%d blocks, %lu bytes traced, only %lu said to be lost", made, traced, lost);
+    void *after = malloc(98765);
+    uint64_t with = current();
+    free(after);
+    EXPECT(with - current() == 98765, "tracing does not go on");
+    printf("%d blocks, %lu lost\n", made, lost);
+}
+
+/* ---- the end of a process ---- */
+
+static void *kept_at_exit;
+
+static void at_exit(void) {
+    kept_at_exit = realloc(kept_at_exit, 777);
+    free(malloc(1));
+}
+
+__attribute__((destructor)) static void at_unloading(void) {
+    free(kept_at_exit);
+    free(malloc(2));
+}
+
+static void ends(void) {
+    for (int way = 0; way < 4; way++) {
+        pid_t child = fork();
+        if (child == 0) {
+            atexit(at_exit);
+            start_workers(4, until_stopped);
+            usleep(2000);
+            if (way == 0) exit(21);
+            if (way == 1) _exit(21);
+            if (way == 2) quick_exit(21);
+            free_shared(); /* while others go on */
+            exit(21);
+        }
+        expect_child(child, 21);
+    }
+}
+
+/* ---- images of followed processes: run with TRACEMALLOC_FOLLOW ---- */
+
+static void followed(void) {
+    start_workers(4, until_stopped);
+    for (int i = 0; i < 8; i++) {
+        pid_t child = fork();
+        if (child == 0) {
+            static void *volatile kept;
+            kept = malloc(1999917);
+            if (i % 2) exit(kept ? 5 : 6);
+            _exit(kept ? 5 : 6);
+        }
+        expect_child(child, 5);
+        printf("%d\n", (int)child);
+    }
+    stop_workers(4);
+}
+
+static const struct {
+    const char *name;
+    void (*run)(void);
+} tests[] = {
+    {"threads", threads},         {"start_and_stop", start_and_stop}, {"signal_storm", signal_storm},
+    {"forks", forks},             {"libraries", libraries},           {"thread_ends", thread_ends},
+    {"small_stacks", small_stacks}, {"no_address_space", no_address_space}, {"ends", ends}, {"followed", followed},
+};
+
+static void load(const char *path) {
+    void *library = path ? dlopen(path, RTLD_NOW | RTLD_LOCAL) : RTLD_DEFAULT;
+    EXPECT(library || !path, "%s", dlerror());
+#define LOAD(name)                                              \
+    do {                                                        \
+        void *symbol = dlsym(library, "tracemalloc_" #name);    \
+        EXPECT(symbol, "no tracemalloc_" #name);                \
+        memcpy(&shim.name, &symbol, sizeof symbol);             \
+    } while (0)
+    LOAD(status);
+    LOAD(start);
+    LOAD(stop);
+    LOAD(clear);
+    LOAD(memory);
+    LOAD(snapshot);
+    LOAD(release);
+    LOAD(track);
+}
+
+int main(int count, char **arguments) {
+    EXPECT(count > 1, "no test is named");
+    if (getenv("SCALE")) scale = atoi(getenv("SCALE"));
+    load(count > 2 ? arguments[2] : NULL);
+    if (count > 2) EXPECT(shim.start(1) == TM_OK, "start");
+    EXPECT(shim.status() & TM_STATUS_TRACING, "not tracing");
+    for (size_t i = 0; i < sizeof tests / sizeof *tests; i++)
+        if (!strcmp(tests[i].name, arguments[1])) {
+            tests[i].run();
+            return 0;
+        }
+    EXPECT(false, "no test %s", arguments[1]);
+}

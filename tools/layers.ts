@@ -29,6 +29,12 @@ const rooms: readonly Room[] = [
   { path: "lib/format/", may: ["lib/model/"], packages: ["flatbuffers", "node:", "@std/path"] },
   { path: "lib/aggregate/", may: ["lib/model/", "lib/format/"], packages: [], pure: true },
   { path: "lib/export/", may: ["lib/model/", "lib/aggregate/"], packages: ["pprof-format"], pure: true },
+  {
+    path: "lib/report/page/",
+    may: ["lib/model/", "lib/report/page_data.ts", "lib/report/package_of.ts"],
+    packages: ["d3-hierarchy", "d3-selection"],
+    pure: true,
+  },
   { path: "lib/report/", may: ["lib/model/", "lib/aggregate/"], packages: [], pure: true },
   { path: "lib/host/", may: ["lib/model/", "lib/format/"], packages: ["node:", "@std/path"] },
   {

@@ -10,7 +10,7 @@ import type { BatchTarget } from "./source.ts";
 
 /**
  * Bytes and blocks by traceback and domain, the most bytes first: what exports and reports are made from. Frames and
- * nodes are as in {@linkcode SnapshotColumns}; an empty traceback is the one frame `<unknown>:0`.
+ * nodes are as in {@linkcode SnapshotColumns}; an empty traceback is the one frame `<unknown>:0`. They hold what rows need and nothing else.
  */
 export interface TracebackTable {
   readonly filenames: readonly string[];
@@ -132,13 +132,56 @@ export class TracebackSums implements BatchTarget {
         size(b) - size(a) || count(b) - count(a) || oldSize(b) - oldSize(a) || oldCount(b) - oldCount(a) ||
         rank[first[a]!]! - rank[first[b]!]! || second[a]! - second[b]!
       );
+    const tables = tablesOf(this.#dictionary, order.map((row) => first[row]!));
     return {
-      ...this.#dictionary.columns(),
-      node: order.map((row) => first[row]!),
+      ...tables,
       domain: order.map((row) => second[row]!),
       size: Float64Array.from(order, size),
       count: Float64Array.from(order, count),
       older: older && { size: Float64Array.from(order, oldSize), count: Float64Array.from(order, oldCount) },
     };
   }
+}
+
+type Tables = Pick<
+  TracebackTable,
+  "filenames" | "frameFilename" | "frameLineno" | "nodeParent" | "nodeFrame" | "node"
+>;
+
+/** What of a dictionary the tracebacks that end at some nodes need, numbered anew in the same order. */
+function tablesOf(dictionary: Dictionary, nodes: Uint32Array): Tables {
+  const { filenames, frameFilename, frameLineno, nodeParent, nodeFrame } = dictionary.columns();
+  const usedNodes = new Uint8Array(nodeParent.length), usedFrames = new Uint8Array(frameFilename.length);
+  const usedFilenames = new Uint8Array(filenames.length);
+  usedNodes[0] = 1;
+  for (let node of nodes) {
+    for (; usedNodes[node] === 0; node = nodeParent[node]!) {
+      const frame = nodeFrame[node]!;
+      usedNodes[node] = 1;
+      usedFrames[frame] = 1;
+      usedFilenames[frameFilename[frame]!] = 1;
+    }
+  }
+  const [nodesKept, newNode] = renumber(usedNodes);
+  const [framesKept, newFrame] = renumber(usedFrames);
+  const [filenamesKept, newFilename] = renumber(usedFilenames);
+  return {
+    filenames: Array.from(filenamesKept, (filename) => filenames[filename]!),
+    frameFilename: framesKept.map((frame) => newFilename[frameFilename[frame]!]!),
+    frameLineno: framesKept.map((frame) => frameLineno[frame]!),
+    nodeParent: nodesKept.map((node) => newNode[nodeParent[node]!]!),
+    nodeFrame: nodesKept.map((node) => newFrame[nodeFrame[node]!]!),
+    node: nodes.map((node) => newNode[node]!),
+  };
+}
+
+/** The numbers of what is used, and the place among them of each number. */
+function renumber(used: Uint8Array): [kept: Uint32Array, places: Uint32Array] {
+  const kept = new Uint32Array(used.length), places = new Uint32Array(used.length);
+  let length = 0;
+  for (let i = 0; i < used.length; i++) {
+    places[i] = length;
+    if (used[i] === 1) kept[length++] = i;
+  }
+  return [kept.subarray(0, length), places];
 }

@@ -1,11 +1,10 @@
 import { isatty } from "node:tty";
 import { TracebackSums } from "../aggregate/traceback_sums.ts";
-import type { ExportSource, ExportTarget } from "../export/target.ts";
+import type { ExportTarget } from "../export/target.ts";
 import { targets } from "../export/targets.ts";
-import { openReplacement } from "../format/file.ts";
 import { type Arguments, suggest, UsageError } from "./arguments.ts";
 import type { Command } from "./command.ts";
-import { printBytes } from "./output.ts";
+import { writeOutput } from "./output.ts";
 import { operand, partialOption, readInto } from "./read.ts";
 import { filterOptions, readFilters } from "./statistics_options.ts";
 
@@ -47,7 +46,7 @@ export const exportCommand: Command = {
     if (older !== null) await readInto(olderPath!, [older], partial);
     const newer = new TracebackSums(filters, older);
     const head = await readInto(path!, [newer], partial);
-    await write(target, { ...head, table: newer.table() }, output);
+    await writeOutput(output, target.write({ ...head, table: newer.table() }));
     return 0;
   },
 };
@@ -59,38 +58,4 @@ function readTarget(name: string | undefined): ExportTarget {
     throw new UsageError(`--to must be ${names.join(", ")}, not ${name}${suggest(name, names)}`);
   }
   return target;
-}
-
-async function write(target: ExportTarget, source: ExportSource, path: string | undefined): Promise<void> {
-  if (path === undefined) {
-    for await (const chunk of chunks(target, source)) printBytes(chunk);
-    return;
-  }
-  const replacement = openReplacement(path);
-  try {
-    for await (const chunk of chunks(target, source)) replacement.write(chunk);
-    replacement.commit();
-  } catch (error) {
-    replacement.abort();
-    throw error;
-  }
-}
-
-/** Characters of text that are written at once. */
-const BUFFERED = 2 ** 18;
-
-async function* chunks(target: ExportTarget, source: ExportSource): AsyncGenerator<Uint8Array, void, undefined> {
-  const encoder = new TextEncoder();
-  let text = "";
-  for await (const chunk of target.write(source)) {
-    if (typeof chunk !== "string") {
-      yield chunk;
-      continue;
-    }
-    text += chunk;
-    if (text.length < BUFFERED) continue;
-    yield encoder.encode(text);
-    text = "";
-  }
-  if (text !== "") yield encoder.encode(text);
 }

@@ -8,11 +8,12 @@ import { exportCommand } from "./export.ts";
 import { info } from "./info.ts";
 import { merge } from "./merge.ts";
 import { OutputClosedError, print, printError } from "./output.ts";
+import { report } from "./report.ts";
 import { run } from "./run.ts";
 import { top } from "./top.ts";
 
 /** All commands, in the order of the help. */
-const commands: readonly Command[] = [run, top, diff, info, merge, exportCommand];
+const commands: readonly Command[] = [run, top, diff, info, merge, report, exportCommand];
 
 const program = "tracemalloc";
 const help: OptionSpec = { name: "--help", help: "show this help" };

@@ -22,18 +22,6 @@ export function framesDown(table: TracebackTable, node: number): number[] {
   return framesUp(table, node).reverse();
 }
 
-/** The frames that rows of a table have in their tracebacks, as their numbers in ascending order. */
-export function framesUsed(table: TracebackTable): number[] {
-  const nodes = new Uint8Array(table.nodeParent.length), frames = new Set<number>();
-  for (let node of table.node) {
-    for (; node !== 0 && nodes[node] === 0; node = table.nodeParent[node]!) {
-      nodes[node] = 1;
-      frames.add(table.nodeFrame[node]!);
-    }
-  }
-  return [...frames].sort((a, b) => a - b);
-}
-
 /**
  * Whole numbers for formats that take no others. What rounding adds or takes is made up for by the next value, so that
  * the sum is that of the values, rounded; whole numbers stay as they are.

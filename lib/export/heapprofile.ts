@@ -50,16 +50,13 @@ export const heapprofile: ExportTarget = {
   },
 };
 
-/** The children of every node that is on the way to a row, by node. */
-function childrenOf({ nodeParent, node: nodes }: ExportSource["table"]): Map<number, number[]> {
-  const children = new Map<number, number[]>(), seen = new Uint8Array(nodeParent.length);
-  for (let node of nodes) {
-    for (; node !== 0 && seen[node] === 0; node = nodeParent[node]!) {
-      seen[node] = 1;
-      const siblings = children.get(nodeParent[node]!);
-      if (siblings === undefined) children.set(nodeParent[node]!, [node]);
-      else siblings.push(node);
-    }
+/** The children of every node that has any, by node. */
+function childrenOf({ nodeParent }: ExportSource["table"]): Map<number, number[]> {
+  const children = new Map<number, number[]>();
+  for (let node = 1; node < nodeParent.length; node++) {
+    const siblings = children.get(nodeParent[node]!);
+    if (siblings === undefined) children.set(nodeParent[node]!, [node]);
+    else siblings.push(node);
   }
   return children;
 }

@@ -1,6 +1,6 @@
 import { Function, Label, Line, Location, Mapping, Profile, Sample, StringTable, ValueType } from "pprof-format";
 import { domainName } from "../model/domain.ts";
-import { frameLabel, framesUp, framesUsed, wholeNumbers } from "./frames.ts";
+import { frameLabel, framesUp, wholeNumbers } from "./frames.ts";
 import type { ExportSource, ExportTarget } from "./target.ts";
 
 /** How `go tool pprof -diff_base` marks what it subtracts, so that percentages are of the older profile. */
@@ -30,8 +30,8 @@ function encode({ table, metadata }: ExportSource): Uint8Array {
   const locations: Location[] = [], functions: Function[] = [];
   // Ids are those of the frames, from 1. Tools group by the names of functions, and here a line is what counts. Without a
   // system name they are not taken for C++, whose `<…>` would be cut out.
-  for (const frame of framesUsed(table)) {
-    const filename = table.filenames[table.frameFilename[frame]!]!, line = table.frameLineno[frame]!;
+  for (const [frame, file] of table.frameFilename.entries()) {
+    const filename = table.filenames[file]!, line = table.frameLineno[frame]!;
     const id = frame + 1, name = text(frameLabel(filename, line));
     functions.push(new Function({ id, name, filename: text(filename), startLine: line }));
     locations.push(

@@ -1,4 +1,4 @@
-import { frameLabel, framesDown, framesUsed } from "./frames.ts";
+import { frameLabel, framesDown } from "./frames.ts";
 import type { ExportSource, ExportTarget } from "./target.ts";
 
 /** The JSON of speedscope: two profiles, one weighed by bytes and one by blocks. */
@@ -18,9 +18,8 @@ export const speedscope: ExportTarget = {
       activeProfileIndex: 0,
     };
     yield `${JSON.stringify(head).slice(0, -1)},"shared":{"frames":[`;
-    const used = framesUsed(table), index = new Map(used.map((frame, i) => [frame, i]));
-    for (const [i, frame] of used.entries()) {
-      const file = table.filenames[table.frameFilename[frame]!]!, line = table.frameLineno[frame]!;
+    for (const [i, line] of table.frameLineno.entries()) {
+      const file = table.filenames[table.frameFilename[i]!]!;
       const shown = { name: frameLabel(file, line), file, ...(line === 0 ? {} : { line }) };
       yield `${i === 0 ? "" : ","}\n${JSON.stringify(shown)}`;
     }
@@ -31,8 +30,7 @@ export const speedscope: ExportTarget = {
       const profile = { type: "sampled", name, unit, startValue: 0, endValue };
       yield `\n${JSON.stringify(profile).slice(0, -1)},"samples":[`;
       for (let row = 0; row < table.node.length; row++) {
-        const samples = framesDown(table, table.node[row]!).map((frame) => index.get(frame)!);
-        yield `${row === 0 ? "" : ","}\n${JSON.stringify(samples)}`;
+        yield `${row === 0 ? "" : ","}\n${JSON.stringify(framesDown(table, table.node[row]!))}`;
       }
       yield `],"weights":${JSON.stringify([...weights])}}`;
     }

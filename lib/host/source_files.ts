@@ -16,14 +16,14 @@ export const sourceFiles: SourceFiles = {
   },
 };
 
-/** Undefined for names that are no files, such as `<anonymous>`, `node:fs` and `npm:chalk`. */
-function toPath(filename: string): string | undefined {
+/** The path that a file name of a frame means; undefined for what is no file: `<anonymous>`, `node:fs`, `npm:chalk`. */
+export function toPath(filename: string): string | undefined {
   if (filename.startsWith("file:")) return URL.canParse(filename) ? fromFileUrl(filename) : undefined;
   return /^[a-z][a-z+.-]+:/i.test(filename) || /^<.*>$/.test(filename) ? undefined : filename;
 }
 
 /** Undefined where the system or the runtime's permissions do not let it: a traceback is shown without source then. */
-function attempt<T>(read: () => T): T | undefined {
+export function attempt<T>(read: () => T): T | undefined {
   try {
     return read();
   } catch (error) {

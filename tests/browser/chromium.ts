@@ -66,12 +66,20 @@ export class Chromium {
   /** Ends it. */
   async end(): Promise<void> {
     const ended = new Promise((resolve) => this.#child.on("exit", resolve));
-    this.#socket.close();
-    // Not child.kill(), of which Deno's is peculiar.
-    process.kill(this.#child.pid!, "SIGKILL");
+    this.#session = undefined;
+    await this.send("Browser.close");
     await ended;
+    this.#socket.close();
     // Its own processes may still be writing for a moment.
-    rmSync(this.#folder, { recursive: true, force: true, maxRetries: 20, retryDelay: 100 });
+    for (let tries = 0;; tries++) {
+      try {
+        rmSync(this.#folder, { recursive: true, force: true });
+        return;
+      } catch (error) {
+        if (tries === 100) throw error;
+        await new Promise((resolve) => setTimeout(resolve, 50));
+      }
+    }
   }
 
   /** Calls a method of the protocol. */

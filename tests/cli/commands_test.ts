@@ -1,4 +1,4 @@
-import { assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
+import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -168,6 +168,18 @@ test("export writes the formats, of one snapshot or of two", () => {
   rmSync(path("out"));
 });
 
+test("report writes a page, beside the snapshot unless it is told where", () => {
+  const said = output("report", path("new"));
+  assertEquals(said, `The report is in ${path("new")}.html: open it in a browser.\n`);
+  const html = readFileSync(path("new.html"), "utf8");
+  // The source is not under the working folder.
+  assert(html.includes(source) && !html.includes("cache.set(key"));
+  output("report", path("new"), path("old"), "--sources=all", "--include", source, "-o", path("new.html"));
+  const both = readFileSync(path("new.html"), "utf8");
+  assert(both.includes("cache.set(key") && !both.includes(library));
+  rmSync(path("new.html"));
+});
+
 test("a cut file is an error, and with --partial a warning", () => {
   const refused = cli("top", path("cut"));
   assertEquals([refused.code, refused.stdout], [1, ""]);
@@ -200,6 +212,9 @@ test("usage errors are one line and exit code 2", () => {
     [["export", "a", "--to", "pprf"], "tracemalloc export: --to must be pprof, speedscope, collapsed,"],
     [["export", "a", "b", "--to", "speedscope"], "speedscope has no differences: give one snapshot, or use pprof,"],
     [["export", "a", "--to", "json", "-o", ""], "tracemalloc export: the path of the output is empty"],
+    [["report", "a", "--sources", "some"], "tracemalloc report: --sources must be none, cwd, all, not some"],
+    [["report", "a", "b", "c"], "tracemalloc report: unexpected argument c"],
+    [["report", "a", "-o", ""], "tracemalloc report: the path of the output is empty"],
     [["merge", "a"], "tracemalloc merge: OUT FILE… is what it needs, and 1 of them were given"],
   ];
   for (const [args, message] of wrong) {
@@ -224,6 +239,8 @@ test("failures are one line and exit code 1", () => {
       `tracemalloc export: cannot write ${folder}: it is a folder`,
     ],
     [["export", path("new"), "--to", "csv", "-o", "/dev/full"], "tracemalloc export: cannot write /dev/full: the disk"],
+    [["report", path("none")], `tracemalloc report: cannot read ${path("none")}: there is no such file`],
+    [["report", path("new"), "-o", folder], `tracemalloc report: cannot write ${folder}: it is a folder`],
     [["merge", folder, path("old")], `tracemalloc merge: cannot write ${folder}: it is a folder`],
     [["merge", path("no/out"), path("old")], `tracemalloc merge: cannot write ${path("no/out")}: the folder`],
     [["merge", "/dev/full", path("old")], "tracemalloc merge: cannot write /dev/full: the disk is full"],
@@ -250,7 +267,7 @@ test("output that cannot be written is an error", () => {
 
 test("help of the program and of each command", () => {
   for (const args of [["--help"], ["help"]]) assertMatch(output(...args), /^Usage: tracemalloc COMMAND …\n\n {2}/);
-  for (const command of ["top", "diff", "info", "merge", "export"]) {
+  for (const command of ["top", "diff", "info", "merge", "report", "export"]) {
     assertMatch(output(command, "--help"), new RegExp(`^Usage: tracemalloc ${command} \\[OPTION…\\] `));
   }
 });

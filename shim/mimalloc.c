@@ -146,6 +146,61 @@ static bool learn_garbage(void) {
     return false;
 }
 
+/* ---- sampling ---- */
+
+/*
+ * Every byte is a point of a Poisson process, at sample_bytes from each other on average; a block is sampled if a point
+ * falls into it: with the probability 1 - exp(-size / sample_bytes), whatever was allocated before.
+ */
+static uint64_t sample_bytes = 1;
+static double garbage_gap; /* exp(-GARBAGE_BYTES / sample_bytes) */
+
+/* Counted block by block up to here; farther apart, what is counted a page at a time is fine enough. */
+#define FINE_SAMPLING (128u * 1024)
+
+static double uniform(void) { /* in (0, 1] */
+    static __thread uint64_t state __attribute__((tls_model("initial-exec")));
+    if (!state) state = tm_hash64(os_milliseconds() ^ (uint64_t)os_thread_id() << 32 ^ os_thread_pointer()) | 1;
+    state ^= state << 13;
+    state ^= state >> 7;
+    state ^= state << 17;
+    return (double)((state >> 11) + 1) * 0x1p-53;
+}
+
+/* -ln(x), 0 < x <= 1, to 1e-6: x = m 2^e, and the series of 2 atanh((m - 1) / (m + 1)). */
+static double minus_ln(double x) {
+    uint64_t bits;
+    memcpy(&bits, &x, sizeof bits);
+    double e = (double)((int)(bits >> 52) - 1023), m;
+    bits = (bits & 0xfffffffffffffull) | 0x3ffull << 52;
+    memcpy(&m, &bits, sizeof m);
+    double t = (m - 1) / (m + 1), t2 = t * t;
+    return -(e * 0.6931471805599453 + 2 * t * (1 + t2 * (1.0 / 3 + t2 * (1.0 / 5 + t2 * (1.0 / 7 + t2 * (1.0 / 9))))));
+}
+
+static double exp_minus(double x) { /* the other way round, by halving: exp(-x) = exp(-x / 2^k)^(2^k) */
+    if (x > 40) return 0;
+    double y = x / 1024, result = 1 - y + y * y / 2 - y * y * y / 6;
+    for (int i = 0; i < 10; i++) result *= result;
+    return result;
+}
+
+static size_t next_distance(void) {
+    if (sample_bytes == 1) return 1;
+    double distance = minus_ln(uniform()) * (double)sample_bytes;
+    return distance < 1 ? 1 : (size_t)distance;
+}
+
+/*
+ * A block of the collector is sampled for the bytes that it was asked for with, and recorded with those that it has: some
+ * are let go, so that it is there as often as its size says.
+ */
+static bool keeps_garbage(void) {
+    if (sample_bytes == 1) return true;
+    /* With p = 1 - q² it was sampled, with 1 - q it is to be, q = exp(-GARBAGE_BYTES / sample_bytes): 1 of 1 + q stays. */
+    return uniform() * (1 + garbage_gap) <= 1;
+}
+
 /* ---- the hooks ---- */
 
 /*
@@ -164,18 +219,21 @@ static inline void close_short_way(int32_t tls, const void *heap, size_t size) {
     uintptr_t none = layout.empty_page;
     size_t at = (size + SAMPLE_BYTES + 7) / 8;
     bool open = at < (size_t)layout.direct_count && theap[at] != none;
-    if (tm_likely(!open && ++events % LOOK_AT_ALL)) return;
+    if (tm_likely(!open && ++events % LOOK_AT_ALL && sample_bytes == 1)) return;
     for (int32_t i = 0; i < layout.direct_count; i++) theap[i] = none;
 }
 
 static inline void record(tm_thread *self, void *block, size_t size, const uint64_t *fp) {
-    if (tm_unlikely(size == GARBAGE_REQUEST) && is_garbage(self, fp)) tm_block_put(self, (uintptr_t)block, GARBAGE_BYTES, garbage_node());
-    else tm_block_put(self, (uintptr_t)block, size, tm_traceback(self, fp));
+    if (tm_unlikely(size == GARBAGE_REQUEST) && is_garbage(self, fp)) {
+        if (keeps_garbage()) tm_block_put(self, (uintptr_t)block, GARBAGE_BYTES, garbage_node());
+    } else {
+        tm_block_put(self, (uintptr_t)block, size, tm_traceback(self, fp));
+    }
 }
 
 static size_t on_alloc(tm_profiler *profiler, tm_sample *sample, void *block, size_t size, size_t rate, uint64_t since,
                        const void *heap) {
-    (void)profiler, (void)since;
+    (void)profiler, (void)rate, (void)since;
     const uint64_t *fp = __builtin_frame_address(0);
     sample->session = 0;
     if (tm_unlikely(!tm_mimalloc_ready)) {
@@ -190,11 +248,11 @@ static size_t on_alloc(tm_profiler *profiler, tm_sample *sample, void *block, si
             tm_leave(self);
         }
     }
-    if (rate == 1) {
+    if (sample_bytes < FINE_SAMPLING) {
         close_short_way(layout.tls_default, heap, size);
         close_short_way(layout.tls_cached, heap, size);
     }
-    return rate;
+    return next_distance();
 }
 
 static void on_free(tm_profiler *profiler, tm_sample *sample, void *block, const void *heap) {
@@ -229,11 +287,13 @@ static void take_out(uintptr_t heap, void *context) {
     exchange(heap, layout.heap_profiler, &ours, NULL);
 }
 
-static void install(uint64_t sample_bytes) {
+static void install(uint64_t bytes) {
     if (installed) return;
     installed = true;
     session++;
-    ours.first_rate = sample_bytes;
+    sample_bytes = bytes;
+    garbage_gap = exp_minus((double)GARBAGE_BYTES / (double)bytes);
+    ours.first_rate = next_distance();
     /* Theaps that sampled before begin anew with a new generation. */
     __atomic_store_n(&ours.state, ((ours.state >> 1) + 1) << 1 | RUNNING, __ATOMIC_RELEASE);
     exchange(layout.subprocess, layout.subprocess_profiler, NULL, &ours);
@@ -252,8 +312,8 @@ static void remove_profiler(void) {
     tm_mimalloc_each_heap(&layout, take_out, NULL);
 }
 
-void tm_mimalloc_install(uint64_t sample_bytes) {
-    if (tm_mimalloc_ready) install(sample_bytes);
+void tm_mimalloc_install(uint64_t bytes) {
+    if (tm_mimalloc_ready) install(bytes);
 }
 
 void tm_mimalloc_remove(void) {

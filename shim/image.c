@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "blocks.h"
+#include "mimalloc.h"
 #include "traces.h"
 #include "unwind.h"
 #include "v8.h"
@@ -16,6 +17,7 @@
 
 typedef struct copied {
     uint64_t size;
+    double count; /* blocks that it stands for */
     uint32_t node, domain;
 } copied;
 
@@ -27,13 +29,19 @@ struct copy {
 static void copy_one(uint32_t domain, uintptr_t address, uint64_t size, uint32_t node, void *context) {
     (void)address;
     struct copy *copy = context;
-    if (copy->count < copy->most) copy->to[copy->count++] = (copied){size, node, domain};
+    if (copy->count < copy->most) copy->to[copy->count++] = (copied){size, 1, node, domain};
+}
+
+static void copy_tally(uint64_t size, uint32_t node, double count, void *context) {
+    struct copy *copy = context;
+    if (copy->count < copy->most) copy->to[copy->count++] = (copied){size, count, node, 0};
 }
 
 /* ---- alike blocks share a row ---- */
 
 typedef struct row {
-    uint64_t size, count; /* count 0: empty */
+    uint64_t size;
+    double count; /* 0: empty */
     uint32_t node, domain;
 } row;
 
@@ -59,7 +67,7 @@ static row *gather(const struct copy *copy, size_t *capacity, uint64_t *rows) {
                 table[at] = (row){block.size, 0, block.node, block.domain};
                 used++;
             }
-            table[at].count++;
+            table[at].count += block.count;
         }
         if (i == copy->count) {
             *capacity = wanted;
@@ -202,7 +210,7 @@ enum column { SIZE, BLOCKS, NODE, DOMAIN };
 static void put_cell(struct sink *sink, enum column column, const row *row) {
     switch (column) {
     case SIZE: put_f64(sink, (double)row->size); break;
-    case BLOCKS: put_f64(sink, (double)row->count); break;
+    case BLOCKS: put_f64(sink, row->count); break;
     case NODE: put_u32(sink, row->node); break;
     case DOMAIN: put_u32(sink, row->domain); break;
     }
@@ -219,6 +227,11 @@ static void put_block(uint32_t domain, uintptr_t address, uint64_t size, uint32_
     put_cell(cells->sink, cells->column, &(row){size, 1, node, domain});
 }
 
+static void put_tally(uint64_t size, uint32_t node, double count, void *context) {
+    struct cells *cells = context;
+    put_cell(cells->sink, cells->column, &(row){size, count, node, 0});
+}
+
 static void put_column(struct sink *sink, const struct rows *rows, enum column column) {
     align(sink);
     if (rows->table) {
@@ -227,6 +240,7 @@ static void put_column(struct sink *sink, const struct rows *rows, enum column c
     } else {
         struct cells cells = {sink, column};
         tm_blocks_each(put_block, &cells);
+        tm_tallies_each(put_tally, &cells);
     }
 }
 
@@ -331,9 +345,12 @@ static const tm_image *image_in_memory(const struct rows *rows, uint64_t lost) {
 
 /* With the gate closed; the copies are the caller's to unmap. */
 static bool copy_blocks(struct copy *copy) {
-    uint64_t count = tm_blocks_count();
+    uint64_t count = tm_blocks_count() + tm_tallies_count();
     *copy = (struct copy){os_map((count + 1) * sizeof *copy->to), 0, count};
-    if (copy->to) tm_blocks_each(copy_one, copy);
+    if (copy->to) {
+        tm_blocks_each(copy_one, copy);
+        tm_tallies_each(copy_tally, copy);
+    }
     return copy->to != NULL;
 }
 
@@ -364,7 +381,7 @@ const tm_image *tm_image_take(void) {
     struct copy copy;
     tm_gate_close();
     bool copied = copy_blocks(&copy);
-    uint64_t lost = tm_blocks_lost();
+    uint64_t lost = tm_blocks_lost() + tm_mimalloc_lost();
     tm_gate_open(true);
     const tm_image *image = copied ? finish(&copy, lost) : NULL;
     drop_copy(&copy);
@@ -372,11 +389,12 @@ const tm_image *tm_image_take(void) {
 }
 
 const tm_image *tm_image_of(uint32_t domain, uintptr_t address) {
-    copied block = {0, 0, domain};
+    copied block = {0, 1, 0, domain};
     bool known = domain ? tm_tracked_find(domain, address, &block.size, &block.node)
-                        : tm_block_find(address, &block.size, &block.node);
+                        : tm_block_find(address, &block.size, &block.node) ||
+                              tm_mimalloc_find_block(address, &block.size, &block.node);
     struct copy copy = {&block, known, 1};
-    return finish(&copy, tm_blocks_lost());
+    return finish(&copy, tm_blocks_lost() + tm_mimalloc_lost());
 }
 
 bool tm_image_write(int file) {
@@ -385,14 +403,14 @@ bool tm_image_write(int file) {
     struct copy copy;
     struct rows rows = {NULL, 0, 0};
     tm_gate_close();
-    uint64_t lost = tm_blocks_lost();
+    uint64_t lost = tm_blocks_lost() + tm_mimalloc_lost();
     bool copied = copy_blocks(&copy);
     if (copied) tm_gate_open(true);
     bool closed = !copied || !gathered(&copy, &rows);
     drop_copy(&copy);
     if (closed) {
         if (copied) tm_gate_close();
-        rows.count = tm_blocks_count();
+        rows.count = tm_blocks_count() + tm_tallies_count();
     }
     tm_thread *self = closed ? NULL : tm_hide_begin(); /* who has closed the gate is hidden */
     tm_image h;

@@ -5,15 +5,30 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "blocks.h"
 #include "traces.h"
 #include "unwind.h"
 
-/* include/mimalloc-profile.h: the part of the ABI that is mimalloc's. */
+/*
+ * include/mimalloc-profile.h, sample-profile.c: what mimalloc puts before a block that its profiler was told of. Two words
+ * of it are ours: they say which tally the block is in, so that no table of blocks is needed.
+ */
 typedef struct tm_sample {
     size_t user_bytes;
-    uint64_t session; /* that recorded the block; 0: none did */
+    uint64_t tally; /* 0: not recorded */
+    double blocks;  /* that it stands for */
 } tm_sample;
+
+#define USER_BYTES (sizeof(tm_sample) - sizeof(size_t))
+
+typedef struct tm_header {
+    uint64_t tag, check; /* a constant; the block's address ^ a key */
+    tm_sample sample;
+    uint64_t padding;
+} tm_header;
+
+_Static_assert(sizeof(tm_header) % 16 == 0, "the block follows at once");
+
+#define HEADER_TAG 1
 
 typedef struct tm_profiler {
     size_t state; /* generation << 1 | running: internal.h, mi_profiler_set_enabled() */
@@ -29,7 +44,8 @@ typedef struct tm_profiler {
 volatile bool tm_mimalloc_ready;
 static tm_mimalloc_layout layout;
 static bool installed;
-static uint64_t session;
+static uint64_t header_key; /* 0: no block was seen yet */
+static uint64_t lost;
 
 /* ---- where a block was asked for ---- */
 
@@ -86,6 +102,7 @@ static struct {
     uint64_t size;
     uintptr_t block;
     uint32_t allocated, freed;
+    uint32_t odd_headers; /* not as we think, or not all of the same key */
     uintptr_t plain[LEVELS]; /* callers for a block of GARBAGE_REQUEST bytes that is not aligned */
     struct {
         uintptr_t block, back[LEVELS];
@@ -99,6 +116,10 @@ static __attribute__((noinline)) void observe(const void *block, uint64_t size, 
         test.freed += (uintptr_t)block == test.block;
         return;
     }
+    const tm_header *header = (const tm_header *)block - 1;
+    uint64_t key = header->check ^ (uint64_t)(uintptr_t)header;
+    test.odd_headers += header->tag != HEADER_TAG || header->sample.user_bytes != USER_BYTES || (header_key && header_key != key);
+    header_key = key;
     uintptr_t back[LEVELS];
     callers(tm_self, fp, back);
     if (size == test.size) {
@@ -148,15 +169,7 @@ static bool learn_garbage(void) {
 
 /* ---- sampling ---- */
 
-/*
- * Every byte is a point of a Poisson process, at sample_bytes from each other on average; a block is sampled if a point
- * falls into it: with the probability 1 - exp(-size / sample_bytes), whatever was allocated before.
- */
 static uint64_t sample_bytes = 1;
-static double garbage_gap; /* exp(-GARBAGE_BYTES / sample_bytes) */
-
-/* Counted block by block up to here; farther apart, what is counted a page at a time is fine enough. */
-#define FINE_SAMPLING (128u * 1024)
 
 static double uniform(void) { /* in (0, 1] */
     static __thread uint64_t state __attribute__((tls_model("initial-exec")));
@@ -178,27 +191,11 @@ static double minus_ln(double x) {
     return -(e * 0.6931471805599453 + 2 * t * (1 + t2 * (1.0 / 3 + t2 * (1.0 / 5 + t2 * (1.0 / 7 + t2 * (1.0 / 9))))));
 }
 
-static double exp_minus(double x) { /* the other way round, by halving: exp(-x) = exp(-x / 2^k)^(2^k) */
-    if (x > 40) return 0;
-    double y = x / 1024, result = 1 - y + y * y / 2 - y * y * y / 6;
-    for (int i = 0; i < 10; i++) result *= result;
-    return result;
-}
-
+/* Bytes to the next sample: at random, so that a program's own rhythm does not matter. */
 static size_t next_distance(void) {
     if (sample_bytes == 1) return 1;
     double distance = minus_ln(uniform()) * (double)sample_bytes;
     return distance < 1 ? 1 : (size_t)distance;
-}
-
-/*
- * A block of the collector is sampled for the bytes that it was asked for with, and recorded with those that it has: some
- * are let go, so that it is there as often as its size says.
- */
-static bool keeps_garbage(void) {
-    if (sample_bytes == 1) return true;
-    /* With p = 1 - q² it was sampled, with 1 - q it is to be, q = exp(-GARBAGE_BYTES / sample_bytes): 1 of 1 + q stays. */
-    return uniform() * (1 + garbage_gap) <= 1;
 }
 
 /* ---- the hooks ---- */
@@ -209,7 +206,6 @@ static bool keeps_garbage(void) {
  * pages of a size: mostly for the block that this very event is about, with what the profiler adds to it.
  * On the thread whose theap it is, inside its call of malloc, after the block was found.
  */
-#define SAMPLE_BYTES 32 /* include/mimalloc-profile.h, sample-profile.c: two words, the size, our word */
 #define LOOK_AT_ALL 64  /* every so many events */
 
 static inline void close_short_way(int32_t tls, const void *heap, size_t size) {
@@ -217,38 +213,47 @@ static inline void close_short_way(int32_t tls, const void *heap, size_t size) {
     uintptr_t *theap = *(uintptr_t **)(os_thread_pointer() + (uintptr_t)(intptr_t)tls);
     if ((uintptr_t)theap == layout.empty_theap || theap[layout.theap_heap / 8] != (uintptr_t)heap) return;
     uintptr_t none = layout.empty_page;
-    size_t at = (size + SAMPLE_BYTES + 7) / 8;
+    size_t at = (size + sizeof(tm_header) + 7) / 8;
     bool open = at < (size_t)layout.direct_count && theap[at] != none;
-    if (tm_likely(!open && ++events % LOOK_AT_ALL && sample_bytes == 1)) return;
+    if (tm_likely(!open && ++events % LOOK_AT_ALL)) return;
     for (int32_t i = 0; i < layout.direct_count; i++) theap[i] = none;
 }
 
-static inline void record(tm_thread *self, void *block, size_t size, const uint64_t *fp) {
-    if (tm_unlikely(size == GARBAGE_REQUEST) && is_garbage(self, fp)) {
-        if (keeps_garbage()) tm_block_put(self, (uintptr_t)block, GARBAGE_BYTES, garbage_node());
-    } else {
-        tm_block_put(self, (uintptr_t)block, size, tm_traceback(self, fp));
+static inline int64_t bytes_of(double blocks, uint64_t size) { return (int64_t)(blocks * (double)size); }
+
+static inline void count(tm_thread *self, tm_tally_row *tally, double blocks, int64_t sign) {
+    __atomic_add_fetch(&tally->blocks, sign * bytes_of(blocks, TM_TALLY_ONE), __ATOMIC_RELAXED);
+    tm_account(self, sign * bytes_of(blocks, tally->size));
+}
+
+static inline void record(tm_thread *self, tm_sample *sample, size_t size, uint64_t since, const uint64_t *fp) {
+    bool cells = tm_unlikely(size == GARBAGE_REQUEST) && is_garbage(self, fp);
+    uint32_t tally = tm_tally(cells ? garbage_node() : tm_traceback(self, fp), cells ? GARBAGE_BYTES : size);
+    tm_tally_row *row = tm_tally_at(tally);
+    if (tm_unlikely(!row)) {
+        __atomic_add_fetch(&lost, 1, __ATOMIC_RELAXED);
+        return;
     }
+    sample->tally = tally;
+    sample->blocks = sample_bytes == 1 || !size ? 1 : (double)since / (double)size;
+    count(self, row, sample->blocks, 1);
 }
 
 static size_t on_alloc(tm_profiler *profiler, tm_sample *sample, void *block, size_t size, size_t rate, uint64_t since,
                        const void *heap) {
-    (void)profiler, (void)rate, (void)since;
+    (void)profiler, (void)rate;
     const uint64_t *fp = __builtin_frame_address(0);
-    sample->session = 0;
+    sample->tally = 0;
     if (tm_unlikely(!tm_mimalloc_ready)) {
         observe(block, size, fp);
     } else {
         tm_thread *self = tm_enter();
         if (tm_likely(self != NULL)) {
-            if (tm_likely(!self->muted)) {
-                record(self, block, size, fp);
-                sample->session = session;
-            }
+            if (tm_likely(!self->muted)) record(self, sample, size, since, fp);
             tm_leave(self);
         }
     }
-    if (sample_bytes < FINE_SAMPLING) {
+    if (sample_bytes == 1) {
         close_short_way(layout.tls_default, heap, size);
         close_short_way(layout.tls_cached, heap, size);
     }
@@ -258,16 +263,32 @@ static size_t on_alloc(tm_profiler *profiler, tm_sample *sample, void *block, si
 static void on_free(tm_profiler *profiler, tm_sample *sample, void *block, const void *heap) {
     (void)profiler, (void)heap;
     if (tm_unlikely(!tm_mimalloc_ready)) observe(block, 0, NULL);
-    if (sample->session != session) return;
+    if (!sample->tally) return;
     tm_thread *self = tm_enter();
     if (!self) return;
-    uint64_t size;
-    uint32_t node;
-    tm_block_take(self, (uintptr_t)block, &size, &node);
+    tm_tally_row *row = tm_tally_at((uint32_t)sample->tally);
+    if (tm_likely(row != NULL)) count(self, row, sample->blocks, -1);
     tm_leave(self);
 }
 
-static tm_profiler ours = {.user_bytes = sizeof(uint64_t), .first_rate = 1, .on_alloc = on_alloc, .on_free = on_free};
+bool tm_mimalloc_find_block(uintptr_t address, uint64_t *size, uint32_t *node) {
+    tm_header header;
+    if (!tm_mimalloc_ready || !os_read(address - sizeof header, &header, sizeof header)) return false;
+    if (header.tag != HEADER_TAG || (header.check ^ (address - sizeof header)) != header_key) return false;
+    tm_thread *self = tm_enter();
+    if (!self) return false;
+    const tm_tally_row *row = tm_tally_at((uint32_t)header.sample.tally);
+    if (row) {
+        *size = row->size;
+        *node = row->node;
+    }
+    tm_leave(self);
+    return row != NULL;
+}
+
+uint64_t tm_mimalloc_lost(void) { return __atomic_load_n(&lost, __ATOMIC_RELAXED); }
+
+static tm_profiler ours = {.user_bytes = USER_BYTES, .first_rate = 1, .on_alloc = on_alloc, .on_free = on_free};
 
 /* ---- in and out ---- */
 
@@ -290,9 +311,8 @@ static void take_out(uintptr_t heap, void *context) {
 static void install(uint64_t bytes) {
     if (installed) return;
     installed = true;
-    session++;
+    lost = 0;
     sample_bytes = bytes;
-    garbage_gap = exp_minus((double)GARBAGE_BYTES / (double)bytes);
     ours.first_rate = next_distance();
     /* Theaps that sampled before begin anew with a new generation. */
     __atomic_store_n(&ours.state, ((ours.state >> 1) + 1) << 1 | RUNNING, __ATOMIC_RELEASE);
@@ -306,7 +326,6 @@ static void install(uint64_t bytes) {
 static void remove_profiler(void) {
     if (!installed) return;
     installed = false;
-    session++; /* what is recorded is forgotten: frees of it are nobody's */
     __atomic_store_n(&ours.state, ours.state & ~(size_t)RUNNING, __ATOMIC_RELEASE);
     exchange(layout.subprocess, layout.subprocess_profiler, &ours, NULL);
     tm_mimalloc_each_heap(&layout, take_out, NULL);
@@ -387,7 +406,10 @@ int32_t tracemalloc_mimalloc_end(int32_t accept) {
     if (testing) {
         testing = false;
         remove_profiler();
-        if (accept && !learn_garbage()) {
+        if (accept && test.odd_headers) {
+            say("failed the header of a block\n");
+            result = TM_ERROR_CALIBRATION;
+        } else if (accept && !learn_garbage()) {
             say("failed the blocks of the garbage-collected heap\n");
             result = TM_ERROR_CALIBRATION;
         } else if (accept) {

@@ -51,4 +51,8 @@ extern volatile bool tm_mimalloc_ready; /* found, tested, accepted */
 void tm_mimalloc_install(uint64_t sample_bytes);
 void tm_mimalloc_remove(void);
 
+/* The block that begins at an address, if it is one of those that are traced. */
+bool tm_mimalloc_find_block(uintptr_t address, uint64_t *size, uint32_t *node);
+uint64_t tm_mimalloc_lost(void); /* blocks, for want of memory */
+
 #endif

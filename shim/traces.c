@@ -9,6 +9,7 @@
 #define MOST_LINES (1ul << 28)
 #define MOST_FRAMES (1ul << 24)
 #define MOST_NODES (1ul << 27)
+#define MOST_TALLIES (1ul << 23)
 
 uint32_t tm_traces_generation = 1;
 
@@ -82,8 +83,9 @@ static void index_drop(hash_index *index) {
     index->used = 0;
 }
 
-static column string_ends, string_bytes, scripts, lines, frames, tiers, nodes;
-static hash_index string_index, script_index, frame_index, node_index;
+static column string_ends, string_bytes, scripts, lines, frames, tiers, nodes, tallies;
+static hash_index string_index, script_index, frame_index, node_index, tally_index;
+static uint32_t tally_base = 1; /* number of the first tally: numbers are not used again */
 static tm_lock traces_lock;
 
 /* Frame 0 and node 1 say that the tables are full: they are there before that can be. Node 0 is the root. */
@@ -101,7 +103,7 @@ bool tm_traces_init(void) {
               column_init(&string_bytes, 1, MOST_STRING_BYTES) && column_init(&scripts, sizeof(tm_script), MOST_SCRIPTS) &&
               column_init(&lines, sizeof(uint32_t), MOST_LINES) &&
               column_init(&frames, sizeof(tm_frame_row), MOST_FRAMES) && column_init(&tiers, 1, MOST_FRAMES) &&
-              column_init(&nodes, sizeof(tm_node_row), MOST_NODES);
+              column_init(&nodes, sizeof(tm_node_row), MOST_NODES) && column_init(&tallies, sizeof(tm_tally_row), MOST_TALLIES);
     if (!ok) {
         tm_traces_clear();
         return false;
@@ -111,7 +113,16 @@ bool tm_traces_init(void) {
     return true;
 }
 
+/* Their numbers are void, also where a block still bears one. */
+static void clear_tallies(void) {
+    index_drop(&tally_index);
+    tally_base += tallies.count;
+    tallies.count = 0;
+    if (tallies.rows) os_discard(tallies.rows, tallies.reserved);
+}
+
 void tm_tree_clear(void) {
+    clear_tallies();
     index_drop(&node_index);
     if (nodes.rows) {
         os_discard(nodes.rows, nodes.reserved);
@@ -121,11 +132,12 @@ void tm_tree_clear(void) {
 }
 
 void tm_traces_clear(void) {
+    clear_tallies();
     index_drop(&string_index);
     index_drop(&script_index);
     index_drop(&frame_index);
     index_drop(&node_index);
-    column *all[] = {&string_ends, &string_bytes, &scripts, &lines, &frames, &tiers, &nodes};
+    column *all[] = {&string_ends, &string_bytes, &scripts, &lines, &frames, &tiers, &nodes, &tallies};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++) column_drop(all[i]);
     tm_traces_generation++;
 }
@@ -137,8 +149,9 @@ static size_t index_bytes(const hash_index *index) {
 }
 
 size_t tm_traces_bytes(void) {
-    const column *all[] = {&string_ends, &string_bytes, &scripts, &lines, &frames, &tiers, &nodes};
-    size_t bytes = index_bytes(&string_index) + index_bytes(&script_index) + index_bytes(&frame_index) + index_bytes(&node_index);
+    const column *all[] = {&string_ends, &string_bytes, &scripts, &lines, &frames, &tiers, &nodes, &tallies};
+    size_t bytes = index_bytes(&string_index) + index_bytes(&script_index) + index_bytes(&frame_index) + index_bytes(&node_index) +
+                   index_bytes(&tally_index);
     for (size_t i = 0; i < sizeof all / sizeof *all; i++) bytes += all[i]->count * all[i]->row_bytes;
     return bytes;
 }
@@ -321,6 +334,65 @@ uint32_t tm_node(uint32_t parent, uint32_t frame) {
     }
     tm_lock_drop(&traces_lock);
     return node;
+}
+
+/* ---- tallies ---- */
+
+static uint64_t hash_tally(uint32_t node, uint64_t size) { return tm_hash64(size * 0x9E3779B97F4A7C15ull + node); }
+
+static uint64_t hash_of_tally(uint32_t row) {
+    const tm_tally_row *tally = (const tm_tally_row *)tallies.rows + row;
+    return hash_tally(tally->node, tally->size);
+}
+
+static inline bool find_tally(const index_slots *slots, uint64_t hash, uint32_t node, uint64_t size, uint32_t *row) {
+    const tm_tally_row *rows = tallies.rows;
+    for (uint32_t at = (uint32_t)(hash >> 32) & slots->mask;; at = (at + 1) & slots->mask) {
+        uint32_t slot = __atomic_load_n(&slots->slot[at], __ATOMIC_ACQUIRE);
+        if (!slot) return false;
+        *row = slot - 1;
+        if (rows[*row].node == node && rows[*row].size == size) return true;
+    }
+}
+
+uint32_t tm_tally(uint32_t node, uint64_t size) {
+    uint64_t hash = hash_tally(node, size);
+    uint32_t row;
+    index_slots *slots = __atomic_load_n(&tally_index.slots, __ATOMIC_ACQUIRE);
+    if (tm_likely(slots && find_tally(slots, hash, node, size, &row))) return tally_base + row;
+    tm_lock_take(&traces_lock);
+    bool known = tally_index.slots && find_tally(tally_index.slots, hash, node, size, &row);
+    if (!known && tallies.count < tallies.most && tallies.count < UINT32_MAX - tally_base && index_reserve(&tally_index, hash_of_tally)) {
+        row = tallies.count;
+        ((tm_tally_row *)tallies.rows)[row] = (tm_tally_row){size, 0, node};
+        tallies.count++;
+        index_insert(&tally_index, hash, row);
+        known = true;
+    }
+    tm_lock_drop(&traces_lock);
+    return known ? tally_base + row : 0;
+}
+
+tm_tally_row *tm_tally_at(uint32_t tally) {
+    uint32_t row = tally - tally_base;
+    return tally && row < tallies.count ? (tm_tally_row *)tallies.rows + row : NULL;
+}
+
+void tm_tallies_each(void (*each)(uint64_t, uint32_t, double, void *), void *context) {
+    const tm_tally_row *rows = tallies.rows;
+    for (uint32_t i = 0; i < tallies.count; i++)
+        if (rows[i].blocks > 0) each(rows[i].size, rows[i].node, (double)rows[i].blocks / TM_TALLY_ONE, context);
+}
+
+static void count_tally(uint64_t size, uint32_t node, double blocks, void *context) {
+    (void)size, (void)node, (void)blocks;
+    ++*(uint64_t *)context;
+}
+
+uint64_t tm_tallies_count(void) {
+    uint64_t count = 0;
+    tm_tallies_each(count_tally, &count);
+    return count;
 }
 
 /* ---- for images ---- */

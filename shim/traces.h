@@ -50,6 +50,27 @@ uint32_t tm_frame_native(uintptr_t pc);
 /* Node that extends `parent` by `frame`; when the tree is full, the parent. Never the root. */
 uint32_t tm_node(uint32_t parent, uint32_t frame);
 
+/*
+ * How many blocks of one size and traceback live, for an allocator that keeps the number of the tally with each block of
+ * its own. In fixed point: a sampled block stands for others.
+ */
+typedef struct tm_tally_row {
+    uint64_t size;
+    int64_t blocks; /* in TM_TALLY_ONE */
+    uint32_t node;
+} tm_tally_row;
+
+#define TM_TALLY_ONE 65536
+
+/* Never 0, but when there is no memory. A number loses its meaning with the node's; it is not given out again. */
+uint32_t tm_tally(uint32_t node, uint64_t size);
+/* NULL: the number is 0 or has no meaning any more. Rows are changed by atomic additions. */
+tm_tally_row *tm_tally_at(uint32_t tally);
+
+/* With the gate closed: those in which there are blocks. */
+void tm_tallies_each(void (*each)(uint64_t size, uint32_t node, double blocks, void *context), void *context);
+uint64_t tm_tallies_count(void);
+
 /* With the gate closed: for images. Counts, and the columns as they lie in memory. */
 typedef struct tm_frame_row {
     uint32_t kind, owner, line, column;

@@ -30,6 +30,7 @@ export {
   getTracemallocMemory,
   isTracing,
   resetPeak,
+  type SnapshotOptions,
   start,
   type StartOptions,
   stop,

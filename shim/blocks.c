@@ -419,7 +419,7 @@ static void visit_bucket(uint64_t *page, uintptr_t address, void *context) {
     entry *entries = entries_of(b);
     int slots = b->kind == DENSE ? 256 : b->count;
     for (int i = 0; i < slots; i++) {
-        if (!entries[i].node || entries[i].size == SIZE_ELSEWHERE) continue;
+        if (!entries[i].node || entries[i].node == TM_NODE_MARK || entries[i].size == SIZE_ELSEWHERE) continue;
         uintptr_t offset = b->kind == DENSE ? (uintptr_t)i : b->offset[i];
         visit->each(MALLOC, address + (offset << 4), entries[i].size, entries[i].node, visit->context);
     }

@@ -10,6 +10,9 @@
 
 #include "thread.h"
 
+/* Marks a block that is none of the program's, of size 0, so that its end is seen: it is taken, and never visited. */
+#define TM_NODE_MARK UINT32_MAX
+
 /* Records a block; replaces one at the same address, which the tracer must have missed the end of. */
 void tm_block_put(tm_thread *self, uintptr_t address, uint64_t size, uint32_t node);
 /* Forgets the block, if it is known. */

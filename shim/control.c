@@ -7,6 +7,7 @@
 #include "blocks.h"
 #include "hooks.h"
 #include "image.h"
+#include "js_heap.h"
 #include "mimalloc.h"
 #include "output.h"
 #include "slots.h"
@@ -51,6 +52,7 @@ int32_t tracemalloc_stop(void) {
         if (!tm_preloaded) tm_slots_restore();
         tm_mimalloc_remove();
         tm_gate_close();
+        tm_js_heap_stop();
         tm_blocks_clear();
         tm_traces_clear();
         tm_traced_reset(true);
@@ -65,6 +67,7 @@ int32_t tracemalloc_clear(void) {
     bool tracing = tm_gate != TM_GATE_OFF;
     if (tracing) {
         tm_gate_close();
+        tm_js_heap_clear();
         tm_blocks_clear();
         tm_tree_clear();
         tm_traced_reset(true);
@@ -79,6 +82,7 @@ void tracemalloc_memory(uint64_t out[4]) {
     tm_lock_take(&tm_control_lock);
     if (tm_gate != TM_GATE_OFF) {
         tm_gate_close();
+        tm_js_heap_settle(tm_self);
         tm_traced_memory(&out[0], &out[1]);
         out[2] = tm_blocks_bytes() + tm_traces_bytes();
         out[3] = tm_traceback_limit;

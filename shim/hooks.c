@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "blocks.h"
+#include "js_heap.h"
 #include "unwind.h"
 
 struct tm_next tm_next;
@@ -78,6 +79,7 @@ static inline __attribute__((always_inline)) void record(void *block, size_t siz
     if (tm_unlikely(!block)) return;
     tm_thread *self = tm_enter();
     if (!self) return;
+    if (tm_unlikely(tm_js_heap_looks(size)) && tm_js_heap_malloc(self, (uintptr_t)block, size, fp)) return tm_leave(self);
     if (tm_likely(!self->muted)) tm_block_put(self, (uintptr_t)block, size, tm_traceback(self, fp));
     tm_leave(self);
 }
@@ -86,6 +88,7 @@ static inline __attribute__((always_inline)) bool forget(void *block, uint64_t *
     tm_thread *self = tm_enter();
     if (!self) return false;
     bool known = tm_block_take(self, (uintptr_t)block, size, node);
+    if (known && tm_unlikely(*node == TM_NODE_MARK)) tm_js_heap_free(self, (uintptr_t)block);
     tm_leave(self);
     return known;
 }

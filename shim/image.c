@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "blocks.h"
+#include "js_heap.h"
 #include "mimalloc.h"
 #include "traces.h"
 #include "unwind.h"
@@ -207,10 +208,15 @@ struct rows {
 
 enum column { SIZE, BLOCKS, NODE, DOMAIN };
 
+/* How many blocks each one stands for. */
+static double weight_of(const row *row) {
+    return row->domain == TM_DOMAIN_JS_HEAP ? tm_js_heap_weight(row->size) : 1;
+}
+
 static void put_cell(struct sink *sink, enum column column, const row *row) {
     switch (column) {
     case SIZE: put_f64(sink, (double)row->size); break;
-    case BLOCKS: put_f64(sink, row->count); break;
+    case BLOCKS: put_f64(sink, row->count * weight_of(row)); break;
     case NODE: put_u32(sink, row->node); break;
     case DOMAIN: put_u32(sink, row->domain); break;
     }
@@ -330,6 +336,7 @@ static void put_image(struct sink *sink, const tm_image *h, const struct rows *r
     counters[TM_COUNT_LOST_THREAD] = tm_lost_threads();
     counters[TM_COUNT_FRAME_MISSES] = tm_v8_misses();
     counters[TM_COUNT_MAPS_READ] = tm_code_maps_read();
+    counters[TM_COUNT_LOST_SAMPLES] = tm_js_heap_lost();
     put(sink, counters, sizeof counters);
 #undef COLUMN
 #undef NATIVE
@@ -380,6 +387,7 @@ static const tm_image *finish(const struct copy *copy, uint64_t lost) {
 const tm_image *tm_image_take(void) {
     struct copy copy;
     tm_gate_close();
+    tm_js_heap_settle(tm_self);
     bool copied = copy_blocks(&copy);
     uint64_t lost = tm_blocks_lost() + tm_mimalloc_lost();
     tm_gate_open(true);

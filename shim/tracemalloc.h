@@ -101,6 +101,7 @@ enum tm_counter {
     TM_COUNT_LOST_THREAD,  /* calls of threads for which there was no record */
     TM_COUNT_FRAME_MISSES, /* frames that had to be decoded */
     TM_COUNT_MAPS_READ,    /* times the address space was looked at again */
+    TM_COUNT_LOST_SAMPLES, /* sampled objects of the js-heap domain that were not recorded */
     TM_COUNTERS
 };
 
@@ -160,6 +161,22 @@ TM_EXPORT int tracemalloc_track(unsigned domain, uintptr_t address, size_t size)
 TM_EXPORT int tracemalloc_untrack(unsigned domain, uintptr_t address);
 
 /* ---- V8: driven by lib/runtime/v8.ts ---- */
+
+/* Arrays that are made while the mallocs of the calling thread are watched; see js_heap.h. */
+typedef struct tm_js_heap_spec {
+    uint32_t first, step, count; /* elements of the arrays: first, first + step, … */
+    uint32_t rounds;             /* how often each is made */
+    uint32_t interval;           /* of the profiler, in bytes */
+    uint32_t confirm;            /* 0: learn; 1: what was learnt before must hold */
+} tm_js_heap_spec;
+
+/* Begins to watch; the learning ends it. TM_ERROR_CALIBRATION: V8's records were not recognised. */
+TM_EXPORT int32_t tracemalloc_js_heap_watch(void);
+TM_EXPORT int32_t tracemalloc_js_heap_learn(const tm_js_heap_spec *spec);
+/* The profiler of the calling thread's isolate is about to sample at this mean interval of bytes; with the native domain or without. */
+TM_EXPORT int32_t tracemalloc_js_heap_start(uint32_t interval, uint32_t without_native);
+/* 0: this isolate is not sampled; 1: it is; 2: the sampler that was watched is gone, someone else ended it. */
+TM_EXPORT int32_t tracemalloc_js_heap_state(void);
 
 /* The text of the calibration scripts, as far as the shim has to find it again. */
 typedef struct tm_v8_spec {

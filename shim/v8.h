@@ -121,6 +121,8 @@ typedef struct tm_v8_thread {
     uintptr_t interpreter_return[2];   /* seen in this isolate */
 #define TM_V8_WITH_FRAME 61
     uintptr_t with_frame[TM_V8_WITH_FRAME]; /* places in builtins, by remainder, that have frames of their own */
+    struct tm_v8_handler *handlers;    /* places in the interpreter's handlers: see live_offset() in v8_walk.c */
+    const uint64_t *dispatch;          /* the interpreter's table: address of the handler of each bytecode; NULL: not seen yet */
     uint64_t no_script;                /* what builtins that are functions have for a script */
     struct tm_v8_cached *cache;        /* decoded frames */
     uint32_t *lists;                   /* frame indexes of cached frames with more than a few */
@@ -216,8 +218,11 @@ typedef struct tm_v8_identity {
     int32_t data_field; /* offset of `data` in the Code */
 } tm_v8_identity;
 
-/* Decodes the JavaScript functions of one frame, the most recent first. */
-tm_v8_decoded tm_v8_decode(const uint64_t *fp, uintptr_t pc, tm_v8_site *sites, int *count, tm_v8_identity *identity);
+/*
+ * Decodes the JavaScript functions of one frame, the most recent first. `offset` is what the frame's slot for the bytecode
+ * offset holds, or should: the interpreter does not keep it up to date.
+ */
+tm_v8_decoded tm_v8_decode(const uint64_t *fp, uintptr_t pc, uint64_t offset, tm_v8_site *sites, int *count, tm_v8_identity *identity);
 /* Are other functions inlined into this compiled code? */
 bool tm_v8_inlines(const tm_v8_identity *identity);
 /*

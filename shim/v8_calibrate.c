@@ -454,7 +454,7 @@ static bool verify(int index, uint32_t *tiers) {
     tm_v8_identity identity;
     int count;
     uintptr_t pc = frames[index].pc;
-    tm_v8_decoded decoded = tm_v8_decode(frames[index].fp, pc, sites, &count, &identity);
+    tm_v8_decoded decoded = tm_v8_decode(frames[index].fp, pc, frames[index].fp[tm_v8.frame_offset / 8], sites, &count, &identity);
     tm_scratch_reset();
     *tiers = 0;
     if (decoded != TM_V8_INTERPRETED && decoded != TM_V8_COMPILED) return false;

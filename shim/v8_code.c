@@ -70,9 +70,8 @@ static bool bytecode_begins_at(tm_tagged bytecode, int64_t offset) {
     return false;
 }
 
-static tm_v8_decoded interpreted(const uint64_t *fp, tm_tagged shared, tm_v8_site *sites, int *count) {
+static tm_v8_decoded interpreted(const uint64_t *fp, uint64_t slot, tm_tagged shared, tm_v8_site *sites, int *count) {
     tm_tagged bytecode = frame_slot(fp, tm_v8.frame_bytecode);
-    uint64_t slot = frame_slot(fp, tm_v8.frame_offset);
     if (tm_v8_type(bytecode) != tm_v8.type_bytecode || !tm_is_smi(slot)) return TM_V8_UNKNOWN;
     bytecode = tm_v8_forward(bytecode);
     int64_t offset = tm_smi(slot) - tm_v8.offset_bias;
@@ -94,7 +93,7 @@ static tm_v8_decoded in_builtin(const uint64_t *fp, tm_tagged shared, tm_v8_site
     if (!tm_is_object(bytecode) || !tm_is_smi(slot) || tm_v8_type(bytecode) != tm_v8.type_bytecode) return TM_V8_UNKNOWN;
     if (tm_v8_bytecode_of(shared) != tm_v8_forward(bytecode)) return TM_V8_UNKNOWN;
     if (!bytecode_begins_at(tm_v8_forward(bytecode), tm_smi(slot) - tm_v8.offset_bias)) return TM_V8_UNKNOWN;
-    return interpreted(fp, shared, sites, count);
+    return interpreted(fp, slot, shared, sites, count);
 }
 
 /* ---- compiled code ---- */
@@ -381,6 +380,47 @@ static bool sites_of_translation(const deopt *deopt, int64_t index, uint32_t tie
 
 /* ---- optimised code ---- */
 
+bool tm_v8_inlines(const tm_v8_identity *identity) {
+    if (!tm_v8.deopt_inlining) return true; /* not known */
+    tm_tagged rows = element(identity->data, tm_v8.deopt_inlining);
+    return !tm_is_object(rows) || tm_v8_bytes_length(tm_v8_field(rows, 8)) > 0;
+}
+
+#define MOST_OUT_OF_LINE 256 /* bytes of code that finds room for one object */
+
+static bool distance_at(const uint8_t *bytes, uint64_t length, uint64_t at, int32_t *out) {
+    if (at + sizeof *out > length) return false;
+    memcpy(out, bytes + at, sizeof *out);
+    return true;
+}
+
+/*
+ * Is the call at the offset one that makes room for an object? Code finds room in place, and where there is none, it jumps
+ * to a place behind the function's code, which calls, and jumps back behind the jump that led there.
+ */
+static bool makes_object(tm_tagged code, uintptr_t start, uint64_t pc_offset) {
+    uint64_t size = tm_read32((code & ~3ull) + (uint64_t)tm_v8.code_size);
+    if (!tm_v8.code_size || pc_offset >= size) return false;
+    uint8_t bytes[MOST_OUT_OF_LINE], before[MOST_OUT_OF_LINE];
+    uint64_t length = size - pc_offset < sizeof bytes ? size - pc_offset : sizeof bytes;
+    if (!tm_read(start + pc_offset, bytes, length)) return false;
+    for (uint64_t i = 0; i < length; i++) {
+        int32_t distance;
+        if (bytes[i] != 0xe9 || !distance_at(bytes, length, i + 1, &distance)) continue; /* jmp rel32 */
+        int64_t back = (int64_t)(pc_offset + i + 5) + distance;
+        if (back <= 0 || back >= (int64_t)pc_offset) continue;
+        uint64_t seen = (uint64_t)back < sizeof before ? (uint64_t)back : sizeof before;
+        if (!tm_read(start + (uint64_t)back - seen, before, seen)) return false;
+        for (uint64_t j = 0; j + 6 <= seen; j++) {
+            if (before[j] != 0x0f || (before[j + 1] & 0xf0) != 0x80 || !distance_at(before, seen, j + 2, &distance)) continue; /* jcc rel32 */
+            int64_t to = back - (int64_t)(seen - j - 6) + distance;
+            if (to < (int64_t)pc_offset && to > back && (int64_t)pc_offset - to < MOST_OUT_OF_LINE) return true;
+        }
+        return false;
+    }
+    return false;
+}
+
 static tm_v8_decoded optimised(tm_tagged shared, tm_tagged code, uintptr_t start, uint64_t pc_offset, bool maglev, tm_v8_site *sites, int *count) {
     uint32_t tier = maglev ? TM_TIER_MAGLEV : TM_TIER_TURBOFAN;
     deopt deopt;
@@ -400,6 +440,12 @@ static tm_v8_decoded optimised(tm_tagged shared, tm_tagged code, uintptr_t start
     if (has_deopt && (maglev || !in_table) &&
         sites_of_translation(&deopt, translation_of(code, start, &deopt, pc_offset, maglev), tier, sites, count))
         return TM_V8_COMPILED;
+    if (maglev && makes_object(code, start, pc_offset)) { /* its table knows calls only, and says where the last one was */
+        if (!has_deopt || tm_v8_inlines(&(tm_v8_identity){.data = deopt.data})) return TM_V8_UNKNOWN;
+        sites[0] = (tm_v8_site){shared, -1, tier};
+        *count = 1;
+        return TM_V8_COMPILED;
+    }
     if (!in_table) return TM_V8_UNKNOWN;
     int found = 0;
     for (;;) {
@@ -425,12 +471,6 @@ static tm_v8_decoded optimised(tm_tagged shared, tm_tagged code, uintptr_t start
     return TM_V8_COMPILED;
 }
 
-bool tm_v8_inlines(const tm_v8_identity *identity) {
-    if (!tm_v8.deopt_inlining) return true; /* not known */
-    tm_tagged rows = element(identity->data, tm_v8.deopt_inlining);
-    return !tm_is_object(rows) || tm_v8_bytes_length(tm_v8_field(rows, 8)) > 0;
-}
-
 /* ---- any frame ---- */
 
 /* A function that a WebAssembly module exports: its frame only leads there. V8 names the module's script so. */
@@ -440,7 +480,7 @@ static bool is_webassembly(tm_tagged shared, tm_tagged script) {
            !strncmp(name, "wasm://", 7);
 }
 
-tm_v8_decoded tm_v8_decode(const uint64_t *fp, uintptr_t pc, tm_v8_site *sites, int *count, tm_v8_identity *identity) {
+tm_v8_decoded tm_v8_decode(const uint64_t *fp, uintptr_t pc, uint64_t offset, tm_v8_site *sites, int *count, tm_v8_identity *identity) {
     *count = 0;
     memset(identity, 0, sizeof *identity);
     tm_code_region region;
@@ -452,7 +492,7 @@ tm_v8_decoded tm_v8_decode(const uint64_t *fp, uintptr_t pc, tm_v8_site *sites, 
     tm_tagged script = tm_v8_field(shared, tm_v8.shared_script);
     if (tm_v8_type(script) != tm_v8.type_script || is_webassembly(shared, script)) return TM_V8_NOT_A_FRAME;
     if (region.kind == TM_CODE_IMAGE) {
-        if (tm_v8_returns_to_interpreter(&region, pc)) return interpreted(fp, shared, sites, count);
+        if (tm_v8_returns_to_interpreter(&region, pc)) return interpreted(fp, offset, shared, sites, count);
         return in_builtin(fp, shared, sites, count);
     }
     uintptr_t stream = tm_v8_find_stream(pc);

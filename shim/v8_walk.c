@@ -29,6 +29,20 @@ typedef struct tm_v8_cached {
 
 _Static_assert(sizeof(tm_v8_cached) == 64, "an entry of the cache takes a line");
 
+/*
+ * A place in a handler of the interpreter, from where a call was made below which the handler's frame was seen: the slots of
+ * that frame which have held the offset of the bytecode each time, a bit a slot.
+ */
+typedef struct tm_v8_handler {
+    uintptr_t pc;
+    uint32_t slots;
+    uint32_t times;
+} tm_v8_handler;
+
+#define HANDLER_ROWS 256u
+#define HANDLER_SLOTS 32 /* of a handler's frame, below its type */
+#define HANDLER_TIMES 16 /* that one slot has held it, and the place is known */
+
 /* A Smi is never odd. */
 #define KEY_COMPILED 1
 #define KEY_NOT_UNDERSTOOD 3
@@ -41,12 +55,13 @@ static inline uint64_t load(uint64_t address) { return *(const volatile uint64_t
 tm_v8_thread *tm_v8_thread_of(tm_thread *self) {
     if (tm_likely(self->v8 != NULL)) return self->v8;
     size_t header = (sizeof(tm_v8_thread) + 63) & ~63ul;
-    size_t bytes = header + (CACHE_ROWS + 1) * sizeof(tm_v8_cached) + MOST_LISTED * sizeof(uint32_t) +
-                   TM_V8_PAGES * 4096;
+    size_t bytes = header + (CACHE_ROWS + 1) * sizeof(tm_v8_cached) + HANDLER_ROWS * sizeof(tm_v8_handler) +
+                   MOST_LISTED * sizeof(uint32_t) + TM_V8_PAGES * 4096;
     tm_v8_thread *v8 = os_map(bytes);
     if (!v8) return NULL;
     v8->cache = (tm_v8_cached *)((char *)v8 + header);
-    v8->lists = (uint32_t *)(v8->cache + CACHE_ROWS + 1);
+    v8->handlers = (tm_v8_handler *)(v8->cache + CACHE_ROWS + 1);
+    v8->lists = (uint32_t *)(v8->handlers + HANDLER_ROWS);
     v8->pages = (uint8_t(*)[4096])(v8->lists + MOST_LISTED);
     self->v8 = v8;
     return v8;
@@ -56,6 +71,8 @@ static void forget(tm_v8_thread *v8) {
     memset(v8->cache, 0, CACHE_ROWS * sizeof *v8->cache);
     v8->lists_used = 0;
     v8->interpreter_return[0] = v8->interpreter_return[1] = 0;
+    memset(v8->handlers, 0, HANDLER_ROWS * sizeof *v8->handlers);
+    v8->dispatch = NULL;
     v8->no_script = 0;
     v8->isolate = 0;
     v8->past[0].count = v8->past[1].count = 0;
@@ -112,14 +129,14 @@ static tm_v8_decoded forget_place(tm_v8_decoded decoded, const uint64_t *fp, con
 }
 
 /* Decodes a frame and keeps the result; NULL: not a frame of JavaScript. The row is valid until the next call. */
-static __attribute__((noinline)) tm_v8_cached *miss(tm_v8_thread *v8, const uint64_t *fp, uintptr_t pc, bool placeless) {
+static __attribute__((noinline)) tm_v8_cached *miss(tm_v8_thread *v8, const uint64_t *fp, uintptr_t pc, uint64_t offset, bool placeless) {
     v8->misses++;
     tm_scratch_reset();
     tm_v8_site sites[TM_V8_MOST_INLINED];
     uint32_t frames[TM_V8_MOST_INLINED];
     tm_v8_identity identity;
     int count;
-    tm_v8_decoded decoded = tm_v8_decode(fp, pc, sites, &count, &identity);
+    tm_v8_decoded decoded = tm_v8_decode(fp, pc, offset, sites, &count, &identity);
     if (placeless && decoded != TM_V8_NOT_A_FRAME) decoded = forget_place(decoded, fp, &identity, sites, &count);
     tm_tagged shared = tm_v8_frame_shared(fp);
     if (decoded == TM_V8_NOT_A_FRAME) {
@@ -135,7 +152,7 @@ static __attribute__((noinline)) tm_v8_cached *miss(tm_v8_thread *v8, const uint
     uint64_t key[2] = {pc, placeless ? KEY_PLACELESS : understood ? KEY_COMPILED : KEY_NOT_UNDERSTOOD};
     if (decoded == TM_V8_INTERPRETED) {
         key[0] = word_at(fp, tm_v8.frame_bytecode);
-        key[1] = word_at(fp, tm_v8.frame_offset);
+        key[1] = offset;
     }
     for (int i = 0; i < count; i++) {
         frames[i] = tm_v8_frame_of(v8->isolate, &sites[i]);
@@ -201,20 +218,127 @@ static inline bool is_builtin(const tm_v8_thread *v8, const uint64_t *fp) {
  */
 static __attribute__((noinline)) tm_v8_cached *below_builtin(tm_v8_thread *v8, const uint64_t *fp, uintptr_t pc) {
     tm_v8_cached *row = hit(v8, fp, pc, KEY_PLACELESS);
-    return row ? row : miss(v8, fp, pc, true);
+    return row ? row : miss(v8, fp, pc, word_at(fp, tm_v8.frame_offset), true);
+}
+
+/* ---- the interpreter's offset ---- */
+
+/* What the frame at hand called: the frame (NULL: not known), where its code goes on (0: not known), and its own callee's. */
+struct callee {
+    const uint64_t *fp;
+    uintptr_t pc;
+    const uint64_t *end;
+};
+
+#define DISPATCH_ROWS 256 /* a table for each width of operands */
+#define MOST_HANDLER_BYTES 0x8000
+
+/* Is it the dispatch table? All of its first rows are places in the builtins, and most of them are different ones. */
+static bool is_dispatch(uint64_t address) {
+    uint64_t rows[DISPATCH_ROWS];
+    if (address & 7 || !tm_read(address, rows, sizeof rows)) return false;
+    uint32_t changes = 0;
+    for (uint32_t i = 0; i < DISPATCH_ROWS; i++) {
+        tm_code_region region;
+        if (!tm_code_region_known(rows[i], &region) || region.kind != TM_CODE_IMAGE) return false;
+        changes += i && rows[i] != rows[i - 1];
+    }
+    return changes > DISPATCH_ROWS / 2;
+}
+
+/* Is the place in the handler of the bytecode of that row? The handler begins before it, and no other one between. */
+static bool is_in_handler(const uint64_t *dispatch, uint32_t row, uintptr_t pc) {
+    uint64_t start = load((uint64_t)(dispatch + row));
+    if (pc <= start || pc - start > MOST_HANDLER_BYTES) return false;
+    const uint64_t *width = dispatch + (row & ~(DISPATCH_ROWS - 1u));
+    for (uint32_t i = 0; i < DISPATCH_ROWS; i++) {
+        uint64_t other = load((uint64_t)(width + i));
+        if (other > start && other < pc) return false;
+    }
+    return true;
+}
+
+/* Can the handler be at work on the bytecode at the offset? It may also be that of the bytecode behind its prefix. */
+static bool is_at_work_on(const uint64_t *dispatch, tm_tagged bytecode, int64_t offset, uintptr_t pc) {
+    uintptr_t at = (bytecode & ~3ull) + (uint64_t)tm_v8.bytecode_start + (uint64_t)offset;
+    uint8_t bytes[2];
+    if (!tm_read(at, bytes, sizeof bytes)) return false;
+    /* Wide and ExtraWide, and the same for a debugger: V8 src/interpreter/bytecodes.h. */
+    if (bytes[0] < 4) return is_in_handler(dispatch, DISPATCH_ROWS * (1 + (bytes[0] & 1)) + bytes[1], pc);
+    for (uint32_t width = 0; width < 3; width++)
+        if (is_in_handler(dispatch, DISPATCH_ROWS * width + bytes[0], pc)) return true;
+    return false;
+}
+
+/* What the slot of a handler's frame would be as an offset in the bytecode; -1: none. */
+static inline int64_t spilled_offset(const uint64_t *stub, int slot, uint64_t length) {
+    int64_t offset = (int64_t)stub[-2 - slot] - tm_v8.offset_bias;
+    return offset >= 0 && (uint64_t)offset < length ? offset : -1;
+}
+
+static uint32_t slots_with_offset(tm_v8_thread *v8, const struct callee *handler, tm_tagged bytecode, uint64_t length, uint32_t among) {
+    const uint64_t *stub = handler->fp;
+    uintptr_t pc = handler->pc;
+    tm_scratch_reset();
+    tm_code_region region;
+    if (!tm_code_region_of(pc, &region) || region.kind != TM_CODE_IMAGE) return 0;
+    int64_t room = stub - handler->end - 3;
+    int most = room < HANDLER_SLOTS ? (int)room : HANDLER_SLOTS;
+    for (int i = 0; !v8->dispatch && i < most; i++)
+        if (is_dispatch(stub[-2 - i])) v8->dispatch = (const uint64_t *)stub[-2 - i];
+    if (!v8->dispatch) return 0;
+    uint32_t found = 0;
+    for (int i = 0; i < most; i++) {
+        if (!(among >> i & 1)) continue;
+        int64_t offset = spilled_offset(stub, i, length);
+        if (offset >= 0 && is_at_work_on(v8->dispatch, bytecode, offset, pc)) found |= 1u << i;
+    }
+    return found;
+}
+
+static inline tm_v8_handler *handler_row(const tm_v8_thread *v8, uintptr_t pc) {
+    return &v8->handlers[tm_hash64(pc) >> 32 & (HANDLER_ROWS - 1)];
 }
 
 /*
- * The frame at fp, whose code is to go on at pc when the frame `below` (NULL: not known) returns; it has a context where
- * frames of V8's own have their type.
+ * The bytecode offset of the interpreted frame at fp, as its slot has it when it is up to date: the interpreter writes it
+ * there before it calls, but not where a handler makes an object by itself and only calls to find room for it. The handler
+ * keeps the offset in its own frame then; which of its slots that is depends on the place in the handler alone.
  */
-static inline tm_v8_cached *frame_at(tm_v8_thread *v8, const uint64_t *below, const uint64_t *fp, uintptr_t pc) {
-    if (tm_unlikely(!tm_is_object(word_at(fp, tm_v8.frame_function)))) return miss(v8, fp, pc, false);
+static __attribute__((noinline)) uint64_t live_offset(tm_v8_thread *v8, const struct callee *handler, const uint64_t *fp) {
+    uint64_t slot = word_at(fp, tm_v8.frame_offset);
+    tm_tagged bytecode = word_at(fp, tm_v8.frame_bytecode);
+    tm_v8_handler *row = handler_row(v8, handler->pc);
+    bool seen = row->pc == handler->pc;
+    if (seen && !row->slots) return slot;
+    uint64_t length = tm_v8_bytes_length(load((bytecode & ~3ull) + (uint64_t)tm_v8.bytecode_length));
+    if (!seen || row->times < HANDLER_TIMES) {
+        uint32_t found = slots_with_offset(v8, handler, bytecode, length, seen ? row->slots : UINT32_MAX);
+        if (!seen) *row = (tm_v8_handler){handler->pc, found, 0};
+        row->slots = found;
+        if (!(found & (found - 1))) row->times++;
+        if (!found) return slot;
+    }
+    int64_t offset = spilled_offset(handler->fp, __builtin_ctz(row->slots), length);
+    return offset < 0 ? slot : (uint64_t)(offset + tm_v8.offset_bias) << 32;
+}
+
+/* Does the frame of an interpreted function not say where it is, because a handler below it does? */
+static bool handler_keeps_offset(const tm_v8_thread *v8, const struct callee *callee) {
+    if (!callee->pc || !TM_V8_IS_TYPED(callee->fp)) return false;
+    const tm_v8_handler *row = handler_row(v8, callee->pc);
+    return row->pc != callee->pc || row->slots;
+}
+
+/* The frame at fp, whose code is to go on at pc; it has a context where frames of V8's own have their type. */
+static inline tm_v8_cached *frame_at(tm_v8_thread *v8, const struct callee *callee, const uint64_t *fp, uintptr_t pc) {
+    if (tm_unlikely(!tm_is_object(word_at(fp, tm_v8.frame_function)))) return miss(v8, fp, pc, word_at(fp, tm_v8.frame_offset), false);
     uint64_t bytecode = word_at(fp, tm_v8.frame_bytecode), offset = word_at(fp, tm_v8.frame_offset);
     tm_v8_cached *row;
     if (pc == v8->interpreter_return[0] || pc == v8->interpreter_return[1]) {
+        if (callee->pc && TM_V8_IS_TYPED(callee->fp)) offset = live_offset(v8, callee, fp);
         row = hit(v8, fp, bytecode, offset);
-        return tm_likely(row != NULL) ? row : miss(v8, fp, pc, false);
+        return tm_likely(row != NULL) ? row : miss(v8, fp, pc, offset, false);
     }
     row = hit(v8, fp, pc, KEY_COMPILED);
     if (tm_likely(row != NULL)) return row;
@@ -225,8 +349,8 @@ static inline tm_v8_cached *frame_at(tm_v8_thread *v8, const uint64_t *below, co
         if (tm_v8_returns_to_interpreter(&region, pc)) {
             v8->interpreter_return[1] = v8->interpreter_return[0];
             v8->interpreter_return[0] = pc;
-        } else if (below && v8->with_frame[pc % TM_V8_WITH_FRAME] != pc) {
-            uintptr_t real = tm_v8_return_to(below, fp);
+        } else if (callee->fp && v8->with_frame[pc % TM_V8_WITH_FRAME] != pc) {
+            uintptr_t real = tm_v8_return_to(callee->fp, fp);
             if (real) return below_builtin(v8, fp, real);
             v8->with_frame[pc % TM_V8_WITH_FRAME] = pc;
         }
@@ -234,7 +358,7 @@ static inline tm_v8_cached *frame_at(tm_v8_thread *v8, const uint64_t *below, co
         if (tm_is_object(bytecode) && tm_is_smi(offset) && (row = hit(v8, fp, bytecode, offset))) return row;
     }
     row = hit(v8, fp, pc, KEY_NOT_UNDERSTOOD);
-    return row ? row : miss(v8, fp, pc, false);
+    return row ? row : miss(v8, fp, pc, offset, false);
 }
 
 /* ---- walking ---- */
@@ -359,7 +483,8 @@ static inline bool is_interpreted(const tm_v8_cached *row, const uint64_t *fp) {
 }
 
 /* Takes note of a step. False: it could not be known again by itself. */
-static bool note(tm_v8_thread *v8, tm_v8_past *past, const uint64_t *fp, uintptr_t pc, tm_v8_cached *row, uint32_t own) {
+static bool note(tm_v8_thread *v8, tm_v8_past *past, const struct callee *callee, const uint64_t *fp, uintptr_t pc,
+                 tm_v8_cached *row, uint32_t own) {
     if (past->count == TM_V8_STEPS || own > UINT16_MAX) return false;
     tm_v8_step *step = &past->steps[past->count++];
     *step = (tm_v8_step){.fp = fp, .pc = pc, .own = (uint16_t)own};
@@ -373,7 +498,7 @@ static bool note(tm_v8_thread *v8, tm_v8_past *past, const uint64_t *fp, uintptr
         step->row = row;
         step->stamp = row->stamp;
         if (row->key[0] == pc && row->key[1] == KEY_COMPILED) step->kind = STEP_COMPILED;
-        else if (is_interpreted(row, fp)) step->kind = STEP_INTERPRETED;
+        else if (is_interpreted(row, fp) && !handler_keeps_offset(v8, callee)) step->kind = STEP_INTERPRETED;
         else return false;
     } else {
         step->kind = STEP_BUILTIN;
@@ -425,7 +550,8 @@ static inline bool same_step(const tm_v8_step *a, const tm_v8_step *b) {
 /* `past`: where to keep what it came by; its count is 0 if it cannot be known again. */
 static struct found walk(const struct start *start, uint32_t limit, tm_v8_past *past) {
     tm_v8_thread *v8 = start->v8;
-    const uint64_t *below = start->below, *fp = start->fp;
+    struct callee callee = {start->below, 0, NULL};
+    const uint64_t *fp = start->fp;
     uintptr_t pc = start->pc;
     uint64_t high = start->high, entry_sp = start->entry_sp, next = 0;
     struct found found = {v8->frames, limit, 0, 0};
@@ -436,31 +562,31 @@ static struct found walk(const struct start *start, uint32_t limit, tm_v8_past *
         uint32_t own = found.own;
         tm_v8_cached *row = NULL;
         if (!TM_V8_IS_TYPED(fp) && pc) {
-            row = frame_at(v8, below, fp, pc);
+            row = frame_at(v8, &callee, fp, pc);
             if (row) {
                 const uint32_t *list = frames_of(v8, row);
                 for (int i = 0; i < row->count && more; i++) more = collect(&found, list[i]);
             }
         }
-        noted = noted && note(v8, past, fp, pc, row, found.own - own);
+        noted = noted && note(v8, past, &callee, fp, pc, row, found.own - own);
         if (!more) break;
         if (TM_V8_IS_TYPED(fp) && TM_V8_IS_ENTRY(fp)) { /* native code called JavaScript here: on with where that was called from */
             next = word_at(fp, tm_v8.entry_exit_fp);
             if (!next && entry_sp && entry_sp != (uint64_t)fp) {
                 /* Not the outermost: compiled code called C directly, past the exit frame. */
                 noted = false;
-                below = NULL;
-                if (below_direct_call(&fp, &pc, high) || first_by_frame_pointers(&below, &fp, &pc, high)) continue;
+                callee = (struct callee){NULL, 0, NULL};
+                if (below_direct_call(&fp, &pc, high) || first_by_frame_pointers(&callee.fp, &fp, &pc, high)) continue;
                 collect(&found, tm_frame(TM_FRAME_UNKNOWN, TM_UNKNOWN_STACK, 0, 0, 0));
                 break;
             }
             if (next <= (uint64_t)fp || next + 16 > high) break;
-            below = NULL;
+            callee = (struct callee){NULL, 0, NULL};
             pc = 0;
             fp = (const uint64_t *)next;
             continue;
         }
-        below = fp;
+        callee = (struct callee){fp, pc, callee.fp};
         if (!tm_next_frame(&fp, &pc, high)) break;
     }
     if (!noted) past->count = 0;

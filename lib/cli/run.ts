@@ -4,8 +4,10 @@ import { constants as system, tmpdir } from "node:os";
 import process from "node:process";
 import { fileURLToPath } from "node:url";
 import { basename, dirname, join } from "@std/path";
+import type { DomainName } from "../model/domain.ts";
 import { TracemallocError, UnsupportedError } from "../model/errors.ts";
 import { ensureShim } from "../runtime/shim_file.ts";
+import { isJsInterval, maxJsInterval, tracedDomains } from "../tracer/tracing.ts";
 import { type Arguments, UsageError } from "./arguments.ts";
 import type { Command } from "./command.ts";
 import { printError } from "./output.ts";
@@ -25,6 +27,12 @@ export const run: Command = {
   options: [
     { name: "-n", value: "NFRAME", help: "keep so many frames of every traceback, 1 to 65535 (1)" },
     { name: "-o", value: "FILE", help: "write the snapshot to FILE (tracemalloc-SCRIPT.PID.snapshot)" },
+    { name: "--domains", value: "NAMES", help: `kinds of memory: ${tracedDomains.join(",")}, or one of them (native)` },
+    {
+      name: "--js-interval",
+      value: "BYTES",
+      help: "js-heap: sample one object every so many bytes, on average (8192)",
+    },
     { name: "--runtime", value: "NAME", help: `run it with ${runtimes.join(", ")} (the one that runs this)` },
     { name: "--runtime-flags", value: "FLAGS", help: "options of the runtime, separated by spaces (Deno: -A)" },
     {
@@ -60,6 +68,8 @@ export const run: Command = {
 /** What is to be done; all that can be checked before it begins, was. */
 interface Plan {
   readonly nframe: number;
+  readonly domains: readonly DomainName[];
+  readonly jsInterval: number | undefined;
   readonly output: string | undefined;
   readonly executable: string;
   readonly flags: readonly string[];
@@ -79,6 +89,11 @@ function makePlan(args: Arguments): Plan {
     throw new UsageError(`-n must be a whole number from 1 to 65535, not ${limit}`);
   }
   const every = parseEvery(args.all("--every")), signal = parseSignal(args.last("--signal") ?? "SIGUSR2");
+  const domains = chooseDomains(args.last("--domains") ?? "native");
+  const bytes = args.last("--js-interval"), jsInterval = bytes === undefined ? undefined : Number(bytes);
+  if (bytes !== undefined && !(/^[0-9]+$/.test(bytes) && isJsInterval(Number(bytes)))) {
+    throw new UsageError(`--js-interval must be a whole number from 1 to ${maxJsInterval}, not ${bytes}`);
+  }
   const [script = "", ...scriptArguments] = args.operands;
   checkScript(script);
   const output = args.last("-o");
@@ -87,6 +102,8 @@ function makePlan(args: Arguments): Plan {
   const flags = (args.last("--runtime-flags") ?? "-A").split(/\s+/).filter((flag) => flag !== "");
   return {
     nframe,
+    domains,
+    jsInterval,
     output,
     executable: executableOf(runtime),
     flags,
@@ -163,6 +180,14 @@ function checkOutput(output: string): void {
   }
 }
 
+function chooseDomains(names: string): DomainName[] {
+  return names.split(",").map((name) => {
+    const known = tracedDomains.find((domain) => domain === name);
+    if (known === undefined) throw new UsageError(`--domains must be of ${tracedDomains.join(", ")}, not ${name}`);
+    return known;
+  });
+}
+
 function ownRuntime(): Runtime {
   return "deno" in process.versions ? "deno" : "bun" in process.versions ? "bun" : "node";
 }
@@ -195,6 +220,16 @@ interface Ended {
 /** Passed on to the program; what the terminal sends it gets by itself. */
 const passedOn: readonly NodeJS.Signals[] = ["SIGTERM", "SIGHUP", "SIGUSR1", "SIGUSR2"];
 const fromTerminal = ["SIGINT", "SIGQUIT"] as const;
+
+/**
+ * V8 keeps source positions only when asked to. Optimised code does not say where it makes an object: Maglev's not at all,
+ * and TurboFan's charges it to the object before, where it makes room for both at once.
+ */
+function v8Flags(domains: readonly DomainName[]): string {
+  const flags = ["--detailed-line-info"];
+  if (domains.includes("js-heap")) flags.push("--no-maglev", "--no-turbo-allocation-folding");
+  return `--v8-flags=${flags.join(",")}`;
+}
 
 /** What traced processes leave in their folder: `transfer`, `transfer.on-demand.N`, `transfer.PID` of a child. */
 const transferName = "transfer";
@@ -253,9 +288,10 @@ function tracedCommand(plan: Plan, transfer: string): { args: string[]; env: Rec
   const agent = new URL("../runtime/agent.ts", import.meta.url);
   agent.searchParams.set("shim", shim);
   agent.searchParams.set("transfer", transfer);
-  // V8 keeps source positions only when asked to.
-  const positions = "--v8-flags=--detailed-line-info";
-  const ofChildren = [positions, `--preload=${agent.href}&child=1`];
+  agent.searchParams.set("domains", plan.domains.join(","));
+  if (plan.jsInterval !== undefined) agent.searchParams.set("jsInterval", String(plan.jsInterval));
+  const ofEngine = v8Flags(plan.domains);
+  const ofChildren = [ofEngine, `--preload=${agent.href}&child=1`];
   agent.searchParams.set("milliseconds", String(every.milliseconds));
   agent.searchParams.set("bytes", String(every.bytes));
   agent.searchParams.set("signal", String(signal === undefined ? 0 : system.signals[signal]));
@@ -263,7 +299,7 @@ function tracedCommand(plan: Plan, transfer: string): { args: string[]; env: Rec
     args: [
       "run",
       ...flags,
-      positions,
+      ofEngine,
       ...(flags.some((flag) => allPermissions.test(flag)) ? [] : [`--allow-ffi=${shim}`]),
       `--preload=${agent.href}`,
       script,

@@ -1,12 +1,13 @@
 /**
  * Loaded before a program that `tracemalloc run` starts, in the program's own process: names the frames, and leaves an
  * image for the command line when the program ends. What it needs stands in its URL, so that the program's environment
- * and arguments are its own: `?shim=PATH&transfer=PATH&milliseconds=N&bytes=N&signal=N`; in a child that is followed,
- * `&child=1` too, and the process's number is put behind the path.
+ * and arguments are its own: `?shim=PATH&transfer=PATH&domains=NAMES&jsInterval=BYTES&milliseconds=N&bytes=N&signal=N`; in a
+ * child that is followed, `&child=1` too, and the process's number is put behind the path.
  *
  * It and all it imports use no package: names of packages mean what the program's own configuration says.
  */
 import process from "node:process";
+import type { DomainName } from "../model/domain.ts";
 import { Result } from "../tracer/abi.ts";
 import { joinTracing, saveLastTransfer, saveTransfer, startOutput } from "../tracer/tracing.ts";
 
@@ -17,7 +18,12 @@ if (shim === null || transfer === null) throw new Error("the agent is loaded by 
 if (settings.has("child")) transfer += `.${process.pid}`;
 const path = transfer;
 
-joinTracing(shim);
+const domains = settings.get("domains")?.split(",") as DomainName[] | undefined,
+  jsInterval = settings.get("jsInterval");
+joinTracing(shim, {
+  ...(domains && { domains }),
+  ...(jsInterval !== null && { jsInterval: Number(jsInterval) }),
+});
 
 const [milliseconds = 0, bytes = 0, signal = 0] = ["milliseconds", "bytes", "signal"].map((name) =>
   Number(settings.get(name))

@@ -50,6 +50,13 @@ export interface Shim {
   readonly v8Probe: (step: number) => number;
   v8End(verdict: number): number;
   v8Report(): string;
+  /** Begins to watch this thread's mallocs; learning from them ends it. Results are those of control functions. */
+  jsHeapWatch(): number;
+  jsHeapLearn(spec: JsHeapSpec): number;
+  /** `alone`: without the native domain. */
+  jsHeapStart(interval: number, alone: boolean): number;
+  /** 0: the calling thread's heap is not sampled; 1: it is; 2: it was, until someone else ended it. */
+  jsHeapState(): number;
   /** The caller's frames as line, column (both from 1) and tiers, the most recent first. */
   v8Frames(most: number): Uint32Array;
 }
@@ -65,6 +72,26 @@ export interface OutputSettings {
   readonly bytes: number;
   /** Write when this signal comes; 0: none. */
   readonly signal: number;
+}
+
+/** Arrays that are made while mallocs are watched (shim/tracemalloc.h). */
+export interface JsHeapSpec {
+  readonly first: number;
+  readonly step: number;
+  readonly count: number;
+  readonly rounds: number;
+  readonly interval: number;
+  readonly confirm: boolean;
+}
+
+/** Objects of the engine's heap while they are sampled. */
+export interface HeapSampler {
+  /** Bytes between samples, on average. */
+  readonly interval: number;
+  /** Did nobody else end it? */
+  isIntact(): boolean;
+  /** Leaves the engine as it was found. */
+  close(): void;
 }
 
 /** A position in the text that the engine compiled; both from 1. */
@@ -103,6 +130,13 @@ export interface Engine {
     positions: readonly Position[],
     foreign: ScriptText | undefined,
   ): readonly (OriginalPosition | undefined)[];
+  /**
+   * Begins to sample the objects of this thread's heap, one every so many bytes on average; `alone`: and ends the native
+   * domain. Throws `UnsupportedError`.
+   */
+  sampleHeap(interval: number, alone: boolean): HeapSampler;
+  /** Collects all garbage of this thread's heap, now. */
+  collectGarbage(): void;
   /** Leaves the engine as it was found. */
   close(): void;
 }

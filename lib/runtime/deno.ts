@@ -22,10 +22,9 @@ export function denoBackend(): Backend {
         compiledFiles,
         isPlain,
         readText,
-        profilerRefused: (cause) =>
+        refused: (why, cause) =>
           new UnsupportedError(
-            "V8 keeps no source positions by itself, and asking it to needs a permission: " +
-              "add --allow-sys, or run the program with `tracemalloc run`",
+            `${why}, and asking it to needs a permission: add --allow-sys, or run the program with \`tracemalloc run\``,
             { cause },
           ),
       }),
@@ -57,6 +56,10 @@ const symbols = {
   tracemalloc_v8_probe: { parameters: ["i32"], result: "i32" },
   tracemalloc_v8_end: { parameters: ["i32"], result: "i32" },
   tracemalloc_v8_report: { parameters: ["buffer", "i32"], result: "i32" },
+  tracemalloc_js_heap_watch: { parameters: [], result: "i32" },
+  tracemalloc_js_heap_learn: { parameters: ["buffer"], result: "i32" },
+  tracemalloc_js_heap_start: { parameters: ["u32", "u32"], result: "i32" },
+  tracemalloc_js_heap_state: { parameters: [], result: "i32" },
   tracemalloc_v8_frames: { parameters: ["buffer", "i32"], result: "i32" },
 } as const;
 
@@ -216,6 +219,11 @@ function makeShim(native: Deno.DynamicLibrary<typeof symbols>["symbols"]): Shim 
       const text = new Uint8Array(8192);
       return new TextDecoder().decode(text.subarray(0, native.tracemalloc_v8_report(text, text.length)));
     },
+    jsHeapWatch: native.tracemalloc_js_heap_watch,
+    jsHeapLearn: ({ first, step, count, rounds, interval, confirm }) =>
+      native.tracemalloc_js_heap_learn(Uint32Array.of(first, step, count, rounds, interval, confirm ? 1 : 0)),
+    jsHeapStart: (interval, alone) => native.tracemalloc_js_heap_start(interval, alone ? 1 : 0),
+    jsHeapState: native.tracemalloc_js_heap_state,
     v8Frames(most) {
       const frames = new Uint32Array(3 * most);
       return frames.subarray(0, 3 * Math.max(0, native.tracemalloc_v8_frames(frames, most)));

@@ -50,7 +50,9 @@ export function ensureShim(compiler: string = process.env["CC"] || "cc"): string
 }
 
 function compile(compiler: string, files: readonly string[], target: string): void {
-  const { error, status, stderr } = spawnSync(compiler, [...flags, "-o", target, ...files], { encoding: "utf8" });
+  const { error, status, stderr } = spawnSync(compiler, [...flags, "-o", target, ...files, "-lm"], {
+    encoding: "utf8",
+  });
   if (error) {
     throw new UnsupportedError(
       `the C compiler ${compiler} cannot be started: install one (on Debian: apt install gcc libc6-dev), or name it in $CC`,

@@ -1,9 +1,11 @@
 /** What the runtimes on V8 share: calibration, source positions, and the author's lines. */
 import inspector from "node:inspector";
+import v8 from "node:v8";
 import vm from "node:vm";
 import { Level, Result, specLayout, Verdict } from "../tracer/abi.ts";
 import type { Engine, OriginalPosition, Position, ScriptText, Shim } from "./backend.ts";
 import { findSourceMap, mapPositions } from "./source_maps.ts";
+import { sampleHeap } from "./v8_heap.ts";
 
 /** Takes this long at the most, in milliseconds, to see all tiers; what was not seen by then is not decoded. */
 const calibrationLimit = 1500;
@@ -18,8 +20,8 @@ export interface V8Runtime {
   isPlain(url: string): boolean;
   /** The text of a file; `undefined` where there is none, or it may not be read. */
   readText(path: string): string | undefined;
-  /** What to tell a user whose program may not use the profiler. */
-  profilerRefused(cause: unknown): Error;
+  /** What to tell a user whose program may not use the inspector; why it is needed, to begin a sentence. */
+  refused(why: string, cause: unknown): Error;
 }
 
 /** What was found the first time: the layout does not change while the process lives. */
@@ -48,6 +50,9 @@ export function openV8(shim: Shim, runtime: V8Runtime): Engine {
     refusal: found.calibration.refusal,
     originalPositions: (url, positions, foreign) =>
       foreign ? foreignPositions(url, positions, foreign, runtime) : originalPositions(url, positions),
+    sampleHeap: (interval, alone) =>
+      sampleHeap(shim, interval, alone, (cause) => runtime.refused("V8 samples no objects by itself", cause)),
+    collectGarbage,
     close() {
       session?.post("Profiler.stop");
       session?.post("Profiler.disable");
@@ -57,12 +62,21 @@ export function openV8(shim: Shim, runtime: V8Runtime): Engine {
   };
 }
 
+/** V8 shows its collector to contexts made after the flag is set. */
+function collectGarbage(): void {
+  v8.setFlagsFromString("--expose-gc");
+  collector ??= vm.runInNewContext("gc") as () => void;
+  collector();
+}
+
+let collector: (() => void) | undefined;
+
 function startProfiler(runtime: V8Runtime): inspector.Session {
   const session = new inspector.Session();
   try {
     session.connect();
   } catch (cause) {
-    throw runtime.profilerRefused(cause);
+    throw runtime.refused("V8 keeps no source positions by itself", cause);
   }
   session.post("Profiler.enable");
   session.post("Profiler.setSamplingInterval", { interval: 1e8 }); // microseconds

@@ -51,4 +51,5 @@ export const counterNames: readonly string[] = [
   "calls lost for want of a thread's record",
   "frames decoded",
   "looks at the address space",
+  "sampled objects lost",
 ];

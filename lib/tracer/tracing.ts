@@ -1,9 +1,10 @@
 /** What `start()` to `takeSnapshot()` do, on every runtime. */
 import type { SnapshotMetadata } from "../model/columns.ts";
+import { Domain, type DomainName } from "../model/domain.ts";
 import { NotTracingError, UnsupportedError } from "../model/errors.ts";
 import type { Snapshot } from "../model/snapshot.ts";
 import type { Traceback } from "../model/traceback.ts";
-import type { Backend, Engine, OutputSettings, Shim } from "../runtime/backend.ts";
+import type { Backend, Engine, HeapSampler, OutputSettings, Shim } from "../runtime/backend.ts";
 import { detectBackend } from "../runtime/detect.ts";
 import { Result, Status } from "./abi.ts";
 import { readImage } from "./image.ts";
@@ -16,15 +17,33 @@ export interface Tracing {
   readonly shim: Shim;
   readonly engine: Engine;
   readonly namer: Namer;
+  /** Samples the objects of the engine's heap; undefined where that domain is not traced. */
+  heapSampler?: HeapSampler | undefined;
 }
 
 let tracing: Tracing | undefined;
 
 /** Options of {@linkcode start}. */
 export interface StartOptions {
-  /** Kinds of memory to trace; today `["native"]`, which is the default. */
-  readonly domains?: readonly "native"[];
+  /**
+   * Kinds of memory to trace, by default `["native"]`: blocks of malloc and its family.
+   *
+   * `"js-heap"` are the objects in the heap of the engine (V8), of the calling thread: a sample of them, whose sizes
+   * and counts in statistics stand for all. Sampled objects that have died are gone after the next collection.
+   */
+  readonly domains?: readonly DomainName[];
+  /**
+   * Bytes between two samples of the `"js-heap"` domain, on average: a whole number from 1, which takes every object, to
+   * 2^30; by default 8192. What it costs is a few microseconds a sample.
+   */
+  readonly jsInterval?: number;
 }
+
+/** Kinds of memory that can be traced today. */
+export const tracedDomains: readonly DomainName[] = ["native", "js-heap"];
+
+/** Bytes between samples where nothing else is said: within a few percent for lines that own 10 MB and more. */
+const defaultJsInterval = 8192;
 
 /**
  * Starts to trace: from now on every block of memory that the process allocates with `malloc` and its family is recorded
@@ -63,18 +82,53 @@ export function start(nframe = 1, options: StartOptions = {}): void {
   if (result === Result.noMemory) throw new UnsupportedError("there is no address space left for the tracer's tables");
   if (result !== Result.ok) throw new Error(`the shim did not start (${result})`);
   tracing = opened;
+  try {
+    sampleHeap(opened, options);
+  } catch (error) {
+    stop();
+    throw error;
+  }
+}
+
+function sampleHeap(tracing: Tracing, { domains = ["native"], jsInterval = defaultJsInterval }: StartOptions): void {
+  if (!domains.includes("js-heap")) return;
+  const { shim, engine } = tracing, alone = !domains.includes("native");
+  tracing.heapSampler = muted(shim, () => engine.sampleHeap(jsInterval, alone));
+  if (alone) shim.clear();
 }
 
 function checkOptions(options: StartOptions): void {
   if (typeof options !== "object" || options === null) throw new TypeError("options must be an object");
-  for (const [name, value] of Object.entries(options)) {
-    if (name !== "domains") throw new TypeError(`unknown option ${JSON.stringify(name)}; there is "domains"`);
-    if (value === undefined) continue;
-    if (!Array.isArray(value)) throw new TypeError("domains must be an array of names");
-    for (const domain of value) {
-      if (domain !== "native") throw new TypeError(`unknown domain ${JSON.stringify(domain)}; there is "native"`);
+  for (const name of Object.keys(options)) {
+    if (name !== "domains" && name !== "jsInterval") {
+      throw new TypeError(`unknown option ${JSON.stringify(name)}; there are "domains" and "jsInterval"`);
     }
   }
+  const { domains, jsInterval } = options;
+  if (domains !== undefined) {
+    if (!Array.isArray(domains)) throw new TypeError("domains must be an array of names");
+    for (const domain of domains) {
+      if (tracedDomains.includes(domain)) continue;
+      const known = tracedDomains.map((name) => JSON.stringify(name)).join(", ");
+      if (domain in Domain) {
+        throw new UnsupportedError(`the domain ${JSON.stringify(domain)} cannot be traced here, but ${known}`);
+      }
+      throw new TypeError(`unknown domain ${JSON.stringify(domain)}; there are ${known}`);
+    }
+  }
+  if (jsInterval === undefined) return;
+  if (typeof jsInterval !== "number") throw new TypeError(`jsInterval must be a number, not ${typeof jsInterval}`);
+  if (!isJsInterval(jsInterval)) {
+    throw new RangeError(`jsInterval must be a whole number from 1 to ${maxJsInterval}, not ${jsInterval}`);
+  }
+}
+
+/** The most bytes between samples. */
+export const maxJsInterval: number = 2 ** 30;
+
+/** Can it be {@linkcode StartOptions.jsInterval}? */
+export function isJsInterval(bytes: number): boolean {
+  return Number.isInteger(bytes) && bytes >= 1 && bytes <= maxJsInterval;
 }
 
 function open(shimPath?: string): Tracing {
@@ -91,8 +145,9 @@ function open(shimPath?: string): Tracing {
 }
 
 /** In a process that `tracemalloc run` started with the shim preloaded and tracing: takes over the naming. */
-export function joinTracing(shimPath: string): void {
+export function joinTracing(shimPath: string, options: StartOptions): void {
   tracing = open(shimPath);
+  sampleHeap(tracing, options);
 }
 
 /**
@@ -109,9 +164,10 @@ export function joinTracing(shimPath: string): void {
  */
 export function stop(): void {
   if (!tracing) return;
-  const { shim, engine } = tracing;
+  const { shim, engine, heapSampler } = tracing;
   tracing = undefined;
   shim.stop();
+  heapSampler?.close();
   engine.close();
 }
 
@@ -135,6 +191,7 @@ export function isTracing(): boolean {
 /** What is traced now: the shim is the process's, and another thread can have stopped it. */
 function current(): Tracing | undefined {
   if (tracing && !(tracing.shim.status() & Status.tracing)) {
+    tracing.heapSampler?.close();
     tracing.engine.close();
     tracing = undefined;
   }
@@ -257,11 +314,28 @@ export function getTracemallocMemory(): number {
  * assertThrows(() => takeSnapshot(), NotTracingError);
  * ```
  *
+ * @param options What to do before it is taken.
  * @returns The snapshot, which does not change any more.
  * @throws {NotTracingError} When not tracing.
+ * @throws {TypeError} When an option is not known.
  */
-export function takeSnapshot(): Snapshot {
-  return muted(needTracing().shim, () => snapshotOf(takeNamedImage()));
+export function takeSnapshot(options: SnapshotOptions = {}): Snapshot {
+  const { shim, engine } = needTracing();
+  if (typeof options !== "object" || options === null) throw new TypeError("options must be an object");
+  for (const name of Object.keys(options)) {
+    if (name !== "gc") throw new TypeError(`unknown option ${JSON.stringify(name)}; there is "gc"`);
+  }
+  if (options.gc) engine.collectGarbage();
+  return muted(shim, () => snapshotOf(takeNamedImage()));
+}
+
+/** Options of {@linkcode takeSnapshot}. */
+export interface SnapshotOptions {
+  /**
+   * Collect all garbage in the engine's heap of the calling thread first, so that what is left is in use: objects of the
+   * `"js-heap"` domain, and native memory that objects keep. It holds the program up, a heap of 100 MB for about 50 ms.
+   */
+  readonly gc?: boolean;
 }
 
 /** The traceback of the block of a domain that begins at an address; `null` where there is none. */
@@ -275,13 +349,13 @@ export function blockTraceback(domain: number, address: bigint): Traceback | nul
 
 /** Takes an image of the tables and names its frames. */
 function takeNamedImage(take: () => Uint8Array<ArrayBuffer> | undefined = needTracing().shim.snapshot): TracedImage {
-  const { backend, engine, namer } = needTracing();
+  const tracing = needTracing();
   const createdAt = Date.now();
   const bytes = take();
   if (!bytes) throw new Error("there is no memory for a snapshot");
   const image = readImage(bytes);
-  const names = namer.name(image);
-  return { image, names, metadata: { ...metadataOf(backend, engine, createdAt), pid: image.pid } };
+  const names = tracing.namer.name(image);
+  return { image, names, metadata: { ...metadataOf(tracing, createdAt), pid: image.pid } };
 }
 
 /** How the shim is to write by itself: see {@linkcode OutputSettings}. */
@@ -292,10 +366,10 @@ export type OutputOptions = Omit<OutputSettings, "head">;
  * can run any more, and as `options` say. Returns one of the shim's results.
  */
 export function startOutput(options: OutputOptions): number {
-  const { backend, shim, engine } = needTracing();
+  const tracing = needTracing(), { shim } = tracing;
   return muted(
     shim,
-    () => shim.output({ ...options, head: transferHead({ metadata: metadataOf(backend, engine, Date.now()) }) }),
+    () => shim.output({ ...options, head: transferHead({ metadata: metadataOf(tracing, Date.now()) }) }),
   );
 }
 
@@ -325,9 +399,13 @@ function muted<T>(shim: Shim, work: () => T): T {
   }
 }
 
-function metadataOf(backend: Backend, engine: Engine, createdAt: number): SnapshotMetadata {
+function metadataOf({ backend, engine, heapSampler }: Tracing, createdAt: number): SnapshotMetadata {
   const calibration = new Map(engine.calibration);
   if (engine.refusal !== undefined) calibration.set("refused", engine.refusal);
+  if (heapSampler) {
+    calibration.set("js-heap", `one sample every ${heapSampler.interval} B`);
+    if (!heapSampler.isIntact()) calibration.set("js-heap ended", "someone else stopped the engine's sampling");
+  }
   const { runtime, runtimeVersion, platform } = backend;
   return { runtime, runtimeVersion, engine: backend.engine, platform, createdAt, calibration };
 }

@@ -186,6 +186,16 @@ test("what is wrong with the command line is said in one line", () => {
   for (const limit of ["0", "65536", "-1", "x", "1.5", ""]) {
     refused(["-n", limit, "program.ts"], 2, /^tracemalloc run: -n must be a whole number from 1 to 65535, not /);
   }
+  for (const names of ["", "heap", "native,", "native,native js-heap"]) {
+    refused(["--domains", names, "program.ts"], 2, /^tracemalloc run: --domains must be of native, js-heap, not /);
+  }
+  for (const bytes of ["0", "x", "1.5", "-1", "", "8KiB"]) {
+    refused(
+      ["--js-interval", bytes, "program.ts"],
+      2,
+      /^tracemalloc run: --js-interval must be a whole number from 1 to /,
+    );
+  }
   refused(["--runtime", "demo", "program.ts"], 2, /--runtime must be one of deno, bun, node, not demo/);
   for (const every of ["10", "s", "0s", "-1s", "10 parsecs", "1e3s", ""]) {
     refused(["--every", every, "program.ts"], 2, /--every must be a number and one of ms, s, .*, as in 10s, not /);

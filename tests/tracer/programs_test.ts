@@ -140,10 +140,12 @@ function check({ snapshot }: Traced, report: (problem: string) => void) {
 }
 
 /**
- * Write barriers allocate blocks of this size and less for V8's remembered sets. From where they do, neither the
- * interpreter nor optimised code says where it is: such a block has its file but no line, or is unknown.
+ * V8 allocates blocks of this size and less for itself (marks are larger): write barriers for remembered sets, and what
+ * makes an object, in the moment it needs a new page of the heap. From where write barriers do, neither the interpreter nor
+ * optimised code says where it is, and Maglev's code does not where it makes objects: such a block has its file but no
+ * line, or is unknown.
  */
-const mostOfV8 = 512;
+const mostOfV8 = 5000;
 
 /** Frames are of code in files, of the runtime's own code, which may have no lines, or of native code, which has none. */
 function problemOfFrame(filename: string, lineno: number, ofV8: boolean): string | undefined {

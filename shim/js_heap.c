@@ -1,0 +1,383 @@
+#include "js_heap.h"
+
+#include <math.h>
+#include <string.h>
+
+#include "blocks.h"
+#include "traces.h"
+#include "unwind.h"
+#include "v8.h"
+
+tm_js_heap_sizes tm_js_heap_wanted = {SIZE_MAX, 0};
+
+/* What calibration found; offsets are in bytes. */
+static struct {
+    bool known;
+    uint32_t bytes;               /* of a record */
+    uintptr_t returns[2];         /* the first two return addresses of its malloc */
+    uint32_t size;                /* in the record: u64, bytes of the object */
+    uint32_t profiler, id;        /* in the record: whose it is, and its number, from 1 */
+    uint32_t interval, last_id;   /* in the profiler: bits of the words that may be it, until calibrated; then the offset */
+} layout;
+
+static uint64_t interval; /* mean bytes between samples */
+static bool alone;        /* blocks that are no records are not recorded */
+
+/* ---- samplers: one a thread that has an isolate with a running profiler ---- */
+
+typedef struct sampler {
+    tm_thread *thread; /* NULL: free */
+    uint32_t incarnation;
+    uintptr_t profiler; /* 0: it has made no record yet */
+    uint64_t last_id;
+    bool gap;          /* records may have been missed */
+    uintptr_t pending; /* the last record: what is in it is written after malloc has returned */
+    uint32_t pending_node; /* 0: the tracer's own object */
+} sampler;
+
+#define MOST_SAMPLERS 256
+static sampler samplers[MOST_SAMPLERS];
+static uint32_t sampler_count;
+static tm_lock samplers_lock;
+static uint64_t lost;
+
+static sampler *sampler_of(const tm_thread *thread) {
+    for (uint32_t i = 0; i < __atomic_load_n(&sampler_count, __ATOMIC_ACQUIRE); i++)
+        if (samplers[i].thread == thread && samplers[i].incarnation == thread->incarnation) return &samplers[i];
+    return NULL;
+}
+
+static bool sampler_add(tm_thread *thread) {
+    tm_lock_take(&samplers_lock);
+    sampler *found = sampler_of(thread);
+    for (uint32_t i = 0; !found && i < sampler_count; i++) {
+        const tm_thread *owner = samplers[i].thread;
+        if (!owner || owner->incarnation != samplers[i].incarnation) found = &samplers[i];
+    }
+    bool fresh = !found && sampler_count < MOST_SAMPLERS;
+    if (fresh) found = &samplers[sampler_count];
+    if (found) *found = (sampler){.thread = thread, .incarnation = thread->incarnation};
+    if (fresh) __atomic_store_n(&sampler_count, sampler_count + 1, __ATOMIC_RELEASE);
+    tm_lock_drop(&samplers_lock);
+    return found != NULL;
+}
+
+static void note_lost(uint64_t records) { __atomic_add_fetch(&lost, records, __ATOMIC_RELAXED); }
+
+uint64_t tm_js_heap_lost(void) { return lost; }
+
+/* ---- weights ---- */
+
+/*
+ * V8 samples at distances that are exponentially distributed: an object of s bytes is met with probability
+ * 1 - exp(-s / interval), so that one that was met stands for 1 / that. At an interval of 1 everything is sampled.
+ */
+double tm_js_heap_weight(uint64_t size) {
+    return interval <= 1 ? 1.0 : -1.0 / expm1(-(double)size / (double)interval);
+}
+
+/* What a record adds to the bytes traced, beside the object's own, which the table counts. */
+static int64_t weight_beyond(uint64_t size) { return (int64_t)((tm_js_heap_weight(size) - 1.0) * (double)size + 0.5); }
+
+/* ---- records ---- */
+
+static bool profiler_has(uintptr_t profiler, uint32_t offset, uint64_t value) {
+    uint64_t found;
+    return os_read(profiler + offset, &found, sizeof found) && found == value;
+}
+
+static void settle(tm_thread *self, sampler *own) {
+    uintptr_t record = own->pending;
+    if (!record) return;
+    own->pending = 0;
+    const uint64_t *at = (const uint64_t *)record;
+    uint64_t size = at[layout.size / 8], profiler = at[layout.profiler / 8], id = at[layout.id / 8];
+    if (!own->profiler && profiler_has(profiler, layout.interval, interval)) {
+        own->profiler = profiler;
+        own->gap = true;
+    }
+    if (profiler != own->profiler || id <= own->last_id || !size || size >> 40) {
+        note_lost(1);
+        return;
+    }
+    if (!own->gap) note_lost(id - own->last_id - 1);
+    own->gap = false;
+    own->last_id = id;
+    if (!own->pending_node) return;
+    if (tm_tracked_put(self, TM_DOMAIN_JS_HEAP, record, size, own->pending_node)) tm_account(self, weight_beyond(size));
+    else note_lost(1);
+}
+
+void tm_js_heap_settle(tm_thread *self) {
+    sampler *own = layout.known && self ? sampler_of(self) : NULL;
+    if (own) settle(self, own);
+}
+
+void tm_js_heap_clear(void) {
+    for (uint32_t i = 0; i < sampler_count; i++) {
+        samplers[i].gap |= samplers[i].pending != 0;
+        samplers[i].pending = 0;
+    }
+    lost = 0;
+}
+
+/* ---- calibration: what mallocs there are while arrays of known sizes are made ---- */
+
+#define LEAST_RECORD 24
+#define MOST_RECORD 256
+#define MOST_WATCHED 16384
+#define MOST_OF_KIND 1024
+#define RETURNS 2
+
+typedef struct watched {
+    uintptr_t block; /* 0: it was freed */
+    uint32_t size;
+    uintptr_t returns[RETURNS];
+} watched;
+
+static struct {
+    tm_thread *thread;
+    watched *rows;
+    uint32_t count;
+} watch;
+
+static void returns_of(const tm_thread *self, const uint64_t *fp, uintptr_t out[RETURNS]) {
+    out[0] = fp[1];
+    const uint64_t *next = (const uint64_t *)fp[0];
+    bool readable = (uintptr_t)next > (uintptr_t)fp && (uintptr_t)(next + 2) <= self->stack_high && !((uintptr_t)next & 7);
+    out[1] = readable ? next[1] : 0;
+}
+
+/* So that the block's end is seen. */
+static bool mark(tm_thread *self, uintptr_t block) {
+    uint64_t size;
+    uint32_t node;
+    tm_block_put(self, block, 0, TM_NODE_MARK);
+    return tm_block_find(block, &size, &node) && node == TM_NODE_MARK;
+}
+
+bool tm_js_heap_malloc(tm_thread *self, uintptr_t block, size_t size, const uint64_t *fp) {
+    uintptr_t returns[RETURNS];
+    returns_of(self, fp, returns);
+    if (tm_unlikely(watch.thread != NULL)) {
+        if (self != watch.thread || watch.count == MOST_WATCHED || !mark(self, block)) return false;
+        watched *row = &watch.rows[watch.count];
+        *row = (watched){.block = block, .size = (uint32_t)size};
+        memcpy(row->returns, returns, sizeof returns);
+        __atomic_store_n(&watch.count, watch.count + 1, __ATOMIC_RELEASE);
+        return true;
+    }
+    sampler *own = size == layout.bytes && !memcmp(returns, layout.returns, sizeof returns) ? sampler_of(self) : NULL;
+    if (!own) return alone;
+    settle(self, own);
+    if (!mark(self, block)) {
+        own->gap = true;
+        note_lost(1);
+        return true;
+    }
+    own->pending = block;
+    own->pending_node = self->muted ? 0 : tm_traceback(self, fp);
+    return true;
+}
+
+void tm_js_heap_free(tm_thread *self, uintptr_t block) {
+    if (tm_unlikely(watch.thread != NULL)) {
+        for (uint32_t i = __atomic_load_n(&watch.count, __ATOMIC_ACQUIRE); i-- > 0;)
+            if (watch.rows[i].block == block) {
+                watch.rows[i].block = 0;
+                return;
+            }
+    }
+    sampler *own = sampler_of(self);
+    if (own && own->pending == block) settle(self, own);
+    uint64_t size;
+    uint32_t node;
+    if (!tm_tracked_find(TM_DOMAIN_JS_HEAP, block, &size, &node)) return;
+    if (tm_tracked_take(self, TM_DOMAIN_JS_HEAP, block)) tm_account(self, -weight_beyond(size));
+}
+
+static bool same_kind(const watched *a, const watched *b) {
+    return a->size == b->size && !memcmp(a->returns, b->returns, sizeof a->returns);
+}
+
+/* Of a kind of malloc, the words of the blocks that still live: word w of the i-th. */
+typedef struct kind {
+    watched like;
+    uint32_t rows[MOST_OF_KIND];
+    uint32_t count;
+} kind;
+
+static uint64_t word(const kind *kind, uint32_t i, uint32_t offset) {
+    return *(const uint64_t *)(watch.rows[kind->rows[i]].block + offset);
+}
+
+/*
+ * Do the words at the offset hold the sizes of the arrays, each as often as it was made at least twice? Elements are 8
+ * bytes each; the array's other words are as many for all.
+ */
+static bool holds_sizes(const kind *kind, uint32_t offset, const tm_js_heap_spec *spec) {
+    for (uint32_t i = 0; i < kind->count; i++) {
+        uint64_t base = word(kind, i, offset) - 8ul * spec->first;
+        if (base > 128) continue;
+        uint32_t sizes = 0;
+        for (uint32_t n = 0; n < spec->count; n++) {
+            uint32_t times = 0;
+            for (uint32_t j = 0; j < kind->count; j++)
+                times += word(kind, j, offset) == base + 8ul * (spec->first + n * spec->step);
+            sizes += times >= 2 && times <= spec->rounds;
+        }
+        if (sizes == spec->count) return true;
+    }
+    return false;
+}
+
+/* Numbers that grow by one from each record to the next that is still there. */
+static bool holds_ids(const kind *kind, uint32_t offset) {
+    for (uint32_t i = 0; i < kind->count; i++) {
+        uint64_t id = word(kind, i, offset);
+        if (!id || id >> 32 || (i && id <= word(kind, i - 1, offset))) return false;
+    }
+    return word(kind, kind->count - 1, offset) - word(kind, 0, offset) < watch.count;
+}
+
+static bool holds_one_pointer(const kind *kind, uint32_t offset) {
+    uint64_t pointer = word(kind, 0, offset);
+    if (pointer & 7 || pointer < 0x10000 || pointer >> 47) return false;
+    for (uint32_t i = 1; i < kind->count; i++)
+        if (word(kind, i, offset) != pointer) return false;
+    return true;
+}
+
+#define PROFILER_WORDS 32
+
+/* Words of the profiler that are a value, a bit a word. */
+static uint32_t profiler_words(uintptr_t profiler, uint64_t value) {
+    uint32_t found = 0;
+    for (uint32_t i = 0; i < PROFILER_WORDS; i++)
+        if (profiler_has(profiler, 8 * i, value)) found |= 1u << i;
+    return found;
+}
+
+static bool learn_kind(const kind *kind, const tm_js_heap_spec *spec) {
+    uint32_t size = kind->like.size;
+    for (uint32_t at = 0; at + 8 <= size; at += 8) {
+        if (!holds_sizes(kind, at, spec)) continue;
+        for (uint32_t id = 0; id + 8 <= size; id += 8) {
+            if (id == at || !holds_ids(kind, id)) continue;
+            for (uint32_t profiler = 0; profiler + 8 <= size; profiler += 8) {
+                if (profiler == at || profiler == id || !holds_one_pointer(kind, profiler)) continue;
+                uintptr_t pointer = word(kind, 0, profiler);
+                layout.last_id = profiler_words(pointer, word(kind, kind->count - 1, id));
+                layout.interval = profiler_words(pointer, spec->interval);
+                if (!layout.last_id || !layout.interval) continue;
+                layout.bytes = size;
+                memcpy(layout.returns, kind->like.returns, sizeof layout.returns);
+                layout.size = at;
+                layout.id = id;
+                layout.profiler = profiler;
+                return true;
+            }
+        }
+    }
+    return false;
+}
+
+/* The second time, with another interval: what was learnt must hold. */
+static bool confirm_kind(const kind *kind, const tm_js_heap_spec *spec) {
+    if (kind->like.size != layout.bytes || memcmp(kind->like.returns, layout.returns, sizeof layout.returns)) return false;
+    if (!holds_sizes(kind, layout.size, spec) || !holds_ids(kind, layout.id) || !holds_one_pointer(kind, layout.profiler))
+        return false;
+    uintptr_t profiler = word(kind, 0, layout.profiler);
+    layout.interval &= profiler_words(profiler, spec->interval);
+    layout.last_id &= profiler_words(profiler, word(kind, kind->count - 1, layout.id));
+    if (!layout.interval || !layout.last_id) return false;
+    layout.interval = 8 * (uint32_t)__builtin_ctz(layout.interval);
+    layout.last_id = 8 * (uint32_t)__builtin_ctz(layout.last_id);
+    return true;
+}
+
+int32_t tracemalloc_js_heap_watch(void) {
+    tm_thread *self = tm_self ? tm_self : tm_thread_attach();
+    if (!self || !tm_v8_ready) return TM_ERROR_STATE;
+    int32_t result = TM_ERROR_BUSY;
+    tm_lock_take(&tm_control_lock);
+    if (!watch.thread && tm_js_heap_wanted.first == SIZE_MAX) {
+        watch.rows = os_map(MOST_WATCHED * sizeof *watch.rows);
+        result = watch.rows ? TM_OK : TM_ERROR_NO_MEMORY;
+        if (watch.rows) {
+            watch.count = 0;
+            watch.thread = self;
+            tm_js_heap_wanted = (tm_js_heap_sizes){LEAST_RECORD, MOST_RECORD - LEAST_RECORD};
+        }
+    }
+    tm_lock_drop(&tm_control_lock);
+    return result;
+}
+
+int32_t tracemalloc_js_heap_learn(const tm_js_heap_spec *spec) {
+    if (!watch.thread || watch.thread != tm_self) return TM_ERROR_STATE;
+    tm_lock_take(&tm_control_lock);
+    tm_gate_close();
+    tm_js_heap_wanted = (tm_js_heap_sizes){SIZE_MAX, 0};
+    watch.thread = NULL;
+    kind *found = os_map(sizeof *found);
+    bool done = false;
+    for (uint32_t first = 0; found && first < watch.count && !done; first++) {
+        if (!watch.rows[first].block) continue;
+        found->like = watch.rows[first];
+        found->count = 0;
+        for (uint32_t i = first; i < watch.count; i++) {
+            if (!watch.rows[i].block || !same_kind(&watch.rows[i], &found->like)) continue;
+            if (found->count < MOST_OF_KIND) found->rows[found->count++] = i;
+        }
+        if (found->count >= 2 * spec->count && found->count < MOST_OF_KIND)
+            done = spec->confirm ? confirm_kind(found, spec) : learn_kind(found, spec);
+        /* Not again as the first of its kind. */
+        for (uint32_t i = 0; i < found->count; i++) watch.rows[found->rows[i]].block = 0;
+    }
+    layout.known = done && spec->confirm;
+    if (found) os_unmap(found, sizeof *found);
+    os_unmap(watch.rows, MOST_WATCHED * sizeof *watch.rows);
+    watch.rows = NULL;
+    tm_gate_open(true);
+    tm_lock_drop(&tm_control_lock);
+    return done ? TM_OK : TM_ERROR_CALIBRATION;
+}
+
+/* ---- control ---- */
+
+int32_t tracemalloc_js_heap_start(uint32_t bytes, uint32_t without_native) {
+    tm_thread *self = tm_self ? tm_self : tm_thread_attach();
+    if (!self || !layout.known || !bytes) return TM_ERROR_STATE;
+    int32_t result = TM_OK;
+    tm_lock_take(&tm_control_lock);
+    if (watch.thread) result = TM_ERROR_BUSY;
+    else if (interval && interval != bytes && sampler_count) result = TM_ERROR_STATE;
+    else if (!sampler_add(self)) result = TM_ERROR_NO_MEMORY;
+    else {
+        interval = bytes;
+        alone = without_native;
+        tm_js_heap_wanted = alone ? (tm_js_heap_sizes){0, SIZE_MAX} : (tm_js_heap_sizes){layout.bytes, 0};
+    }
+    tm_lock_drop(&tm_control_lock);
+    return result;
+}
+
+void tm_js_heap_stop(void) {
+    tm_js_heap_wanted = (tm_js_heap_sizes){SIZE_MAX, 0};
+    watch.thread = NULL;
+    tm_js_heap_clear();
+    memset(samplers, 0, sizeof samplers);
+    __atomic_store_n(&sampler_count, 0, __ATOMIC_RELEASE);
+    interval = 0;
+    alone = false;
+}
+
+int32_t tracemalloc_js_heap_state(void) {
+    int32_t state = 0;
+    tm_lock_take(&tm_control_lock);
+    const sampler *own = tm_self ? sampler_of(tm_self) : NULL;
+    if (own) state = own->profiler && !profiler_has(own->profiler, layout.interval, interval) ? 2 : 1;
+    tm_lock_drop(&tm_control_lock);
+    return state;
+}

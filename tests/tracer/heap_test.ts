@@ -1,0 +1,176 @@
+import { assert, assertAlmostEquals, assertEquals, assertMatch } from "@std/assert";
+import { spawnSync } from "node:child_process";
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { after, test } from "node:test";
+import { fileURLToPath } from "node:url";
+import { Domain, DomainFilter, Snapshot } from "@x/tracemalloc";
+import { deno } from "./deno.ts";
+
+// The js-heap domain: live objects of the engine's heap, by the line that made them.
+
+const root = fileURLToPath(new URL("../../", import.meta.url));
+const folder = mkdtempSync(join(tmpdir(), "tracemalloc-heap-"));
+after(() => rmSync(folder, { recursive: true }));
+
+const program = `${root}tests/tracer/heap_kinds.ts`;
+const text = readFileSync(program, "utf8").split("\n");
+
+interface Owned {
+  readonly size: number;
+  readonly count: number;
+}
+
+/** What the line of each kind owns, when so many of each are kept. */
+function ownedBy(interval: number, count: number, kinds: readonly string[], domains = "js-heap"): Map<string, Owned> {
+  const output = join(folder, `${interval}-${count}`);
+  const { status, stderr } = spawnSync(
+    deno,
+    ["run", "-A", `${root}cli.ts`, "run", "--domains", domains, "--js-interval", String(interval), "-o", output]
+      .concat(program, String(count), kinds),
+    { encoding: "utf8" },
+  );
+  assertEquals(status, 0, stderr);
+  const owned = new Map<string, Owned>();
+  const snapshot = Snapshot.load(output).filterTraces([new DomainFilter(true, Domain["js-heap"])]);
+  for (const { traceback, size, count } of snapshot.statistics("lineno")) {
+    const { filename, lineno } = traceback.at(0)!;
+    const [, kind] = /^ {2}(\w+): \(i?\)/.exec(filename === program ? text[lineno - 1]! : "") ?? [];
+    if (kind !== undefined) owned.set(kind, { size, count });
+  }
+  return owned;
+}
+
+/** Objects that one turn of a kind makes and keeps, whatever the tier. Not all are what the source shows. */
+const objects = {
+  literal: 1,
+  instance: 1,
+  closure: 2, // and its context
+  array: 2, // and its elements
+  map: 2, // and its table
+  set: 2,
+  json: 4, // an array, its elements, an object, and the one in it
+  mapped: 2,
+  bigint: 1,
+  promise: 2,
+  date: 1,
+  weakref: 1,
+} as const;
+
+/** What a line makes once: maps, feedback, code. */
+const once = 60;
+
+test("at an interval of 1 every object that lives is counted, at its line, in all tiers", () => {
+  for (const count of [100, 20_000]) {
+    const owned = ownedBy(1, count, Object.keys(objects));
+    for (const [kind, each] of Object.entries(objects)) {
+      const found = owned.get(kind)?.count ?? 0;
+      assert(found >= each * count && found <= each * count + once, `${kind}: ${found} for ${count} times ${each}`);
+    }
+  }
+});
+
+test("a sample stands for all objects: sizes and counts are within a few percent", () => {
+  // Kinds whose objects have one size, whatever the tier.
+  const kinds = ["closure", "map", "set", "date"] as const;
+  const few = ownedBy(1, 1000, kinds), many = ownedBy(1024, 100_000, kinds);
+  for (const kind of kinds) {
+    const each = few.get(kind)!.size / 1000, { size, count } = many.get(kind)!;
+    // 10 MB and more a line: one standard deviation is 1 %.
+    assertAlmostEquals(size / (each * 100_000), 1, 0.1, `${kind}: ${size} B of ${each * 100_000}`);
+    assertAlmostEquals(count / (objects[kind] * 100_000), 1, 0.1, `${kind}: ${count}`);
+  }
+});
+
+/** Runs a module that finds the library under `api`, and gives what it printed. */
+function run(name: string, source: string, flags: readonly string[] = []): string {
+  const path = join(folder, `${name}.ts`);
+  writeFileSync(path, `import * as api from "${root}mod.ts";\n${source}`);
+  const { stdout, stderr, status } = spawnSync(deno, ["run", "-A", `--config=${root}deno.json`, ...flags, path], {
+    encoding: "utf8",
+  });
+  assertEquals([status, stderr], [0, ""]);
+  return stdout;
+}
+
+const heap = `
+const live = (line: number) => {
+  const traces = api.takeSnapshot({ gc: true }).filterTraces([new api.DomainFilter(true, api.Domain["js-heap"])]);
+  return traces.statistics("lineno").find(({ traceback }) => traceback.at(0)!.lineno === line)?.count ?? 0;
+};`;
+
+test("objects that have died are gone, what is cleared is forgotten, and the engine is left as it was", () => {
+  const output = run(
+    "dies",
+    `let kept: object[] | undefined = [];
+api.start(1, { domains: ["js-heap"], jsInterval: 1 });
+for (let i = 0; i < 1000; i++) kept.push({ i });
+${heap}
+const before = live(4);
+kept = undefined;
+const after = live(4);
+kept = [{ a: 1 }];
+api.clearTraces();
+kept.push({ b: 1 });
+const [, size] = [kept, api.getTracedMemory()[0]];
+const counts = [live(13), live(15)];
+api.stop();
+const { Session } = await import("node:inspector");
+const session = new Session();
+session.connect();
+session.post("HeapProfiler.enable");
+// Answers with an error where nobody samples.
+session.post("HeapProfiler.stopSampling", (error) => console.log(before >= 1000, after < 50, counts.map((n) => n > 0), size > 0, !!error));`,
+  );
+  assertEquals(output, "true true [ false, true ] true true\n");
+});
+
+test("with the native domain or without; both start again", () => {
+  const output = run(
+    "domains",
+    `const buffers: Uint8Array[] = [];
+const domains = [["native"], ["js-heap"], ["js-heap", "native"], ["native"]] as const;
+for (const names of domains) {
+  api.start(1, { domains: names, jsInterval: 64 });
+  for (let i = 0; i < 1000; i++) buffers.push(new Uint8Array(1001));
+  const { traces } = api.takeSnapshot();
+  api.stop();
+  console.log([0, 1].map((domain) => [...traces].some((trace) => trace.domain === domain && trace.traceback.at(0)!.lineno === 6)));
+}`,
+  );
+  assertEquals(output.replaceAll(" ", ""), "[true,false]\n[false,true]\n[true,true]\n[true,false]\n");
+});
+
+test("someone else stops the sampler: it is said", () => {
+  const output = run(
+    "foreign",
+    `import { Session } from "node:inspector";
+api.start(1, { domains: ["js-heap"], jsInterval: 1 });
+const session = new Session();
+session.connect();
+console.log(api.takeSnapshot().traces.length > 0);
+session.post("HeapProfiler.stopSampling");
+api.takeSnapshot().dump("${join(folder, "foreign")}");`,
+  );
+  assertEquals(output, "true\n");
+  const { stdout } = spawnSync(deno, ["run", "-A", `${root}cli.ts`, "info", join(folder, "foreign")], {
+    encoding: "utf8",
+  });
+  assertMatch(stdout, /js-heap ended +someone else stopped/);
+});
+
+test("what is wrong with the options is said", () => {
+  const output = run(
+    "options",
+    `for (const options of [{ jsInterval: 0 }, { jsInterval: 1.5 }, { jsInterval: "1" }, { domains: ["heap"] }, { domains: ["array-buffer"] }, { interval: 1 }]) {
+  try {
+    api.start(1, options as object);
+  } catch (error) {
+    console.log((error as Error).name);
+  }
+}
+console.log(api.isTracing());`,
+  );
+  assertEquals(output, "RangeError\nRangeError\nTypeError\nTypeError\nUnsupportedError\nTypeError\nfalse\n");
+});

@@ -8,6 +8,7 @@
 #include "hooks.h"
 #include "image.h"
 #include "js_heap.h"
+#include "jsc.h"
 #include "mimalloc.h"
 #include "output.h"
 #include "slots.h"
@@ -55,6 +56,7 @@ int32_t tracemalloc_stop(void) {
         tm_js_heap_stop();
         tm_blocks_clear();
         tm_traces_clear();
+        tm_jsc_sites_clear();
         tm_traced_reset(true);
         tm_gate_open(false);
     }
@@ -84,7 +86,7 @@ void tracemalloc_memory(uint64_t out[4]) {
         tm_gate_close();
         tm_js_heap_settle(tm_self);
         tm_traced_memory(&out[0], &out[1]);
-        out[2] = tm_blocks_bytes() + tm_traces_bytes();
+        out[2] = tm_blocks_bytes() + tm_traces_bytes() + tm_jsc_sites_bytes();
         out[3] = tm_traceback_limit;
         tm_gate_open(true);
     }

@@ -9,6 +9,7 @@
 
 #include "blocks.h"
 #include "js_heap.h"
+#include "jsc.h"
 #include "mimalloc.h"
 #include "traces.h"
 #include "unwind.h"
@@ -310,6 +311,7 @@ static void put_image(struct sink *sink, const tm_image *h, const struct rows *r
     align(sink);                                             \
     for (uint32_t i = 0; i < (count); i++) put_u32(sink, value)
 #define NATIVE (frames[i].kind == TM_FRAME_NATIVE)
+#define SITE (frames[i].kind == TM_FRAME_SITE) /* what rows name instead stands elsewhere */
     put(sink, h, sizeof *h);
     COLUMN(h->string_count, (uint32_t)tm_string_ends()[i]);
     align(sink);
@@ -318,8 +320,8 @@ static void put_image(struct sink *sink, const tm_image *h, const struct rows *r
     COLUMN(h->script_count, tm_script_at(i)->flags | (tm_script_at(i)->owner == isolate ? 0 : TM_SCRIPT_FOREIGN));
     COLUMN(h->script_count, tm_script_at(i)->text_length);
     COLUMN(h->script_count, tm_script_at(i)->text_hash);
-    COLUMN(h->frame_count, frames[i].kind);
-    COLUMN(h->frame_count, NATIVE ? native_names[i] : frames[i].owner);
+    COLUMN(h->frame_count, SITE ? TM_FRAME_UNKNOWN : frames[i].kind);
+    COLUMN(h->frame_count, NATIVE ? native_names[i] : SITE ? TM_UNKNOWN_POSITION : frames[i].owner);
     COLUMN(h->frame_count, NATIVE ? 0 : frames[i].line);
     COLUMN(h->frame_count, NATIVE ? 0 : frames[i].column);
     COLUMN(h->frame_count, tm_frame_tiers()[i]);
@@ -340,6 +342,7 @@ static void put_image(struct sink *sink, const tm_image *h, const struct rows *r
     put(sink, counters, sizeof counters);
 #undef COLUMN
 #undef NATIVE
+#undef SITE
 }
 
 static const tm_image *image_in_memory(const struct rows *rows, uint64_t lost) {
@@ -365,7 +368,20 @@ static void drop_copy(struct copy *copy) {
     if (copy->to) os_unmap(copy->to, (copy->most + 1) * sizeof *copy->to);
 }
 
+/* Tracebacks of JavaScriptCore's frames are of call sites until these are named. */
+static void name_sites(const struct copy *copy) {
+    uint32_t nodes = tm_node_count(), *named = os_map(nodes * sizeof *named);
+    for (uint64_t i = 0; i < copy->count; i++) {
+        uint32_t *node = &copy->to[i].node, now = named ? named[*node] : 0;
+        if (!now) now = tm_jsc_resolved_node(*node, tm_traceback_limit);
+        if (named) named[*node] = now;
+        *node = now;
+    }
+    if (named) os_unmap(named, nodes * sizeof *named);
+}
+
 static bool gathered(const struct copy *copy, struct rows *rows) {
+    if (tm_jsc_ready) name_sites(copy);
     rows->table = gather(copy, &rows->capacity, &rows->count);
     return rows->table != NULL;
 }

@@ -72,6 +72,7 @@ tm_thread *tm_thread_attach(void) {
         record->thread_node = 0;
         record->muted = 0;
         record->ran_javascript = false;
+        record->vm = 0;
         record->stack_low = low;
         record->stack_high = high;
         record->incarnation++;

@@ -7,6 +7,8 @@
 
 struct tm_v8_thread;
 
+#define TM_FRAMES_A_THREAD (2u * 65536)
+
 typedef struct tm_thread {
     /* Not 0 while the thread is inside the tracer: stops re-entry, and the gate waits for it. See TM_BUSY. */
     volatile uint32_t busy;
@@ -20,6 +22,8 @@ typedef struct tm_thread {
     int64_t delta, high;
     uintptr_t stack_low, stack_high;
     struct tm_v8_thread *v8; /* NULL until JavaScript runs here */
+    uintptr_t vm;            /* JavaScriptCore's, of this thread; 0: none is known */
+    uint32_t *frames;        /* room for TM_FRAMES_A_THREAD, with a VM */
     uint64_t lost_nested;
     uint32_t muted;      /* what the thread allocates now is the tracer's own: tracemalloc_mute() */
     bool ran_javascript; /* JavaScript was on its stack before */

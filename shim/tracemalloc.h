@@ -34,6 +34,7 @@
 #define TM_FRAME_NATIVE 2u  /* owner: string "library!symbol" or "library+0xoffset" in an image */
 #define TM_FRAME_THREAD 3u  /* owner: string, the name of a thread that runs no JavaScript */
 #define TM_FRAME_MEMORY 4u  /* owner: string, the name of memory that no line asked for */
+#define TM_FRAME_SITE 5u    /* not in an image: a call site that is not yet named */
 
 /* Why a frame is unknown. */
 #define TM_UNKNOWN_CODE 0u     /* JavaScript code that is not recognised */
@@ -239,5 +240,36 @@ TM_EXPORT void tracemalloc_mimalloc_garbage(uint64_t out[2]);
 TM_EXPORT int32_t tracemalloc_mimalloc_end(int32_t accept);
 /* As tracemalloc_v8_report(). */
 TM_EXPORT int32_t tracemalloc_mimalloc_report(char *out, int32_t size);
+
+/* ---- JavaScriptCore: driven by lib/runtime/jsc.ts ---- */
+
+/*
+ * The shim is a Node-API module, too, which exports to each thread that loads it:
+ *
+ *   calibrate(step, …)   see the steps; seven arguments. Returns what was seen of the tiers, or TM_JSC_FAILED.
+ *   attach()             this thread's frames are read from now on. Returns false where they cannot be.
+ *   resolve(named)       names what was recorded on this thread; `named`: a function for the frames to name.
+ *                        Returns how many sites are named now.
+ *   detach()
+ */
+#define TM_JSC_STEP_FRAMES 0u       /* (step, inner, outer, …) called by inner(…3), called by outer(…2) */
+#define TM_JSC_STEP_FRAMES_AGAIN 1u /* the same with other functions */
+#define TM_JSC_STEP_ENTER 2u        /* (step, f): calls f from native code */
+#define TM_JSC_STEP_ENTERED 3u      /* to be called by f */
+#define TM_JSC_STEP_COUNT 4u
+#define TM_JSC_STEP_COLLECTED 5u     /* one collection later */
+#define TM_JSC_STEP_NOT_COLLECTED 6u /* a moment later */
+#define TM_JSC_STEP_COLD 7u          /* called last by functions that are called once, the shortest first */
+#define TM_JSC_STEP_STREAM 8u
+#define TM_JSC_STEP_HOT 9u /* (step, function, call): called by functions that are called often */
+#define TM_JSC_STEP_END 10u
+#define TM_JSC_STEP_IDLE 11u /* nothing; returns undefined */
+TM_EXPORT void tracemalloc_jsc_begin(void);
+/* Whether what was found holds, for walks to use it. */
+TM_EXPORT int32_t tracemalloc_jsc_accept(void);
+/* Lines "name value"; the last says what failed, if anything did. Returns the length without the final NUL. */
+TM_EXPORT int32_t tracemalloc_jsc_report(char *out, int32_t size);
+/* Scripts whose path begins so are the tracer's own. */
+TM_EXPORT void tracemalloc_jsc_hide(const char *path_prefix);
 
 #endif

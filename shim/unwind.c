@@ -2,6 +2,7 @@
 
 #include <string.h>
 
+#include "jsc.h"
 #include "traces.h"
 #include "v8.h"
 
@@ -25,10 +26,12 @@ uint32_t tm_traceback(tm_thread *self, const uint64_t *fp) {
         self->thread_node = 0;
     }
     if (tm_unlikely(calls == 8 || calls == 64 || calls == 512)) self->thread_node = 0;
-    if (!tm_v8_ready) return thread_node(self);
+    if (!tm_v8_ready && !(tm_jsc_ready && self->vm)) return thread_node(self);
     /* On a stack of the program's own making (a signal's, a coroutine's) nothing says how far it may be read. */
     if (tm_unlikely((uintptr_t)fp < self->stack_low || (uintptr_t)fp >= self->stack_high)) return thread_node(self);
     uint32_t node;
+    if (tm_jsc_ready)
+        return tm_jsc_traceback(self, fp, tm_traceback_limit, &node) == TM_JSC_WALKED ? node : tm_node(0, tm_frame_native(fp[1]));
     switch (tm_v8_traceback(self, fp, tm_traceback_limit, &node)) {
     case TM_V8_NO_ISOLATE: return thread_node(self);
     case TM_V8_NO_JAVASCRIPT: return tm_node(0, tm_frame_native(fp[1]));

@@ -1,7 +1,7 @@
 /** What a runtime must supply, so that everything else is written once. */
 
 /** One runtime. */
-export interface Backend {
+export interface Backend<S extends Shim = Shim> {
   readonly runtime: "deno" | "bun" | "node";
   readonly runtimeVersion: string;
   /** For instance `"V8 15.0.245.2"`. */
@@ -12,9 +12,9 @@ export interface Backend {
    * Loads the shim: the one at `path`, or the one of this library, which is built where that is allowed and needed.
    * Throws `UnsupportedError`.
    */
-  openShim(path?: string): Shim;
+  openShim(path?: string): S;
   /** Prepares the engine so that its frames can be named. Throws `UnsupportedError`. */
-  openEngine(shim: Shim): Engine;
+  openEngine(shim: S): Engine;
 }
 
 /** The shim's functions (shim/tracemalloc.h); results are TM_OK or an error's number. */
@@ -43,6 +43,10 @@ export interface Shim {
   output(settings: OutputSettings): number;
   /** The process ends, and what was saved last is the last. */
   outputDone(): void;
+}
+
+/** The shim's functions for V8. */
+export interface V8Shim extends Shim {
   /** Scripts whose URL begins so are left out of tracebacks, as the runtime's own are. */
   v8Hide(urlPrefix: string): void;
   v8Begin(spec: Uint8Array<ArrayBuffer>): number;
@@ -137,6 +141,8 @@ export interface Engine {
   sampleHeap(interval: number, alone: boolean): HeapSampler;
   /** Collects all garbage of this thread's heap, now. */
   collectGarbage(): void;
+  /** Gives names to what was recorded and can only be named later; to be called before an image is taken. */
+  nameRecorded(): void;
   /** Leaves the engine as it was found. */
   close(): void;
 }

@@ -3,12 +3,12 @@ import { accessSync, constants, existsSync } from "node:fs";
 import process from "node:process";
 import { UnsupportedError } from "../model/errors.ts";
 import { abiVersion, Result } from "../tracer/abi.ts";
-import type { Backend, Shim } from "./backend.ts";
+import type { Backend, V8Shim } from "./backend.ts";
 import { ensureShim, lastBuilt } from "./shim_file.ts";
 import { openV8 } from "./v8.ts";
 
 /** Tracing on Deno. */
-export function denoBackend(): Backend {
+export function denoBackend(): Backend<V8Shim> {
   const { version, build } = Deno;
   return {
     runtime: "deno",
@@ -66,9 +66,9 @@ const symbols = {
 /** What a user can do about a shim that is missing. */
 const build = `deno run -A ${new URL("../../tools/build_shim.ts", import.meta.url).pathname}`;
 
-let shim: Shim | undefined;
+let shim: V8Shim | undefined;
 
-function openShim(path = shimPath()): Shim {
+function openShim(path = shimPath()): V8Shim {
   return shim ??= makeShim(openLibrary(path).symbols);
 }
 
@@ -164,7 +164,7 @@ function openLibrary(path: string): Deno.DynamicLibrary<typeof symbols> {
   return library;
 }
 
-function makeShim(native: Deno.DynamicLibrary<typeof symbols>["symbols"]): Shim {
+function makeShim(native: Deno.DynamicLibrary<typeof symbols>["symbols"]): V8Shim {
   const memory = new BigUint64Array(4);
   const takeImage = (image: Deno.PointerValue) => {
     if (image === null) return undefined;

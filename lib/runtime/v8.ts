@@ -3,7 +3,7 @@ import inspector from "node:inspector";
 import v8 from "node:v8";
 import vm from "node:vm";
 import { Level, Result, specLayout, Verdict } from "../tracer/abi.ts";
-import type { Engine, OriginalPosition, Position, ScriptText, Shim } from "./backend.ts";
+import type { Engine, OriginalPosition, Position, ScriptText, V8Shim } from "./backend.ts";
 import { findSourceMap, mapPositions } from "./source_maps.ts";
 import { sampleHeap } from "./v8_heap.ts";
 
@@ -34,7 +34,7 @@ let found: { readonly calibration: Calibration; readonly needsProfiler: boolean 
  * or by its profiler. The profiler is started (at an interval that makes it never sample) only when calibration shows
  * that positions are missing.
  */
-export function openV8(shim: Shim, runtime: V8Runtime): Engine {
+export function openV8(shim: V8Shim, runtime: V8Runtime): Engine {
   shim.v8Hide(new URL("../", import.meta.url).href);
   let session = found?.needsProfiler ? startProfiler(runtime) : undefined;
   if (!found) {
@@ -53,6 +53,7 @@ export function openV8(shim: Shim, runtime: V8Runtime): Engine {
     sampleHeap: (interval, alone) =>
       sampleHeap(shim, interval, alone, (cause) => runtime.refused("V8 samples no objects by itself", cause)),
     collectGarbage,
+    nameRecorded() {},
     close() {
       session?.post("Profiler.stop");
       session?.post("Profiler.disable");
@@ -97,7 +98,7 @@ type Probe = (step: number) => number;
 type Outermost = (step: number, zero: number, unused: number) => number;
 
 /** The shim accepts what it could verify; the rest of V8 it leaves undecoded. */
-function calibrate(shim: Shim, runtime: V8Runtime, verdict: number): Calibration {
+function calibrate(shim: V8Shim, runtime: V8Runtime, verdict: number): Calibration {
   const scripts = calibrationScripts();
   let begun = shim.v8Begin(scripts.spec);
   // Threads of one process share the shim, and what one of them finds.

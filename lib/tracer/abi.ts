@@ -53,3 +53,19 @@ export const counterNames: readonly string[] = [
   "looks at the address space",
   "sampled objects lost",
 ];
+
+/** Steps of JavaScriptCore's calibration. */
+export const CalibrationStep = {
+  frames: 0,
+  framesAgain: 1,
+  enter: 2,
+  entered: 3,
+  count: 4,
+  collected: 5,
+  notCollected: 6,
+  cold: 7,
+  stream: 8,
+  hot: 9,
+  end: 10,
+  idle: 11,
+} as const;

@@ -1,0 +1,167 @@
+/** What JavaScriptCore needs: calibration, and the naming of what was recorded. */
+import { CalibrationStep, Result } from "../tracer/abi.ts";
+import type { Engine } from "./backend.ts";
+
+/** The shim as a Node-API module of this thread (shim/tracemalloc.h). */
+export interface JscModule {
+  calibrate(step: number, ...six: unknown[]): number;
+  attach(): number;
+  detach(): void;
+  resolve(callee: () => void): number;
+}
+
+/** What the engine's own module offers for tests of it, and calibration needs. */
+export interface JscTools {
+  edenGC(): void;
+  fullGC(): void;
+  noInline(f: unknown): void;
+}
+
+/** The shim's functions for the search. */
+export interface JscShim {
+  jscHide(pathPrefix: string): void;
+  jscBegin(): void;
+  jscAccept(): number;
+  jscReport(): string;
+  mute(on: boolean): void;
+}
+
+/** Sites are named this often, in milliseconds, and whenever a snapshot is taken. */
+const namingInterval = 20;
+
+/** Takes this long at the most, in milliseconds, to see all tiers. */
+const calibrationLimit = 1500;
+
+/** A traced program may change what is global. */
+const { setInterval, clearInterval, performance, Object } = globalThis;
+const { getOwnPropertyDescriptor } = Object;
+const Error: { prepareStackTrace?: unknown; stackTraceLimit?: number } = globalThis.Error;
+
+/** What was found the first time: the layout does not change while the process lives. */
+let found: { readonly layout: Map<string, string>; readonly refusal: string | undefined } | undefined;
+
+/** Finds JavaScriptCore's layout, and begins to name what is recorded on this thread. */
+export function openJsc(shim: JscShim, module: JscModule, tools: JscTools): Engine {
+  shim.jscHide(new URL("../", import.meta.url).pathname);
+  found ??= calibrate(shim, module, tools);
+  let refusal = found.refusal;
+  if (refusal === undefined && !module.attach()) refusal = "the virtual machine of this thread was not found";
+  const name = () => nameSites(shim, module);
+  const timer = refusal === undefined ? setInterval(name, namingInterval) : undefined;
+  (timer as { unref?(): void } | undefined)?.unref?.();
+  return {
+    calibration: found.layout,
+    refusal,
+    originalPositions: (_url, positions) => positions.map(() => undefined),
+    nameRecorded: refusal === undefined ? name : () => {},
+    close() {
+      clearInterval(timer);
+      module.detach();
+    },
+  };
+}
+
+/** Stands in for the functions whose frames are named: only their places are of interest. */
+function named(): void {}
+
+/** The engine is asked for stacks; what the program has set for its own is as it was afterwards. */
+function nameSites(shim: JscShim, module: JscModule): void {
+  const prepare = getOwnPropertyDescriptor(Error, "prepareStackTrace");
+  const limit = getOwnPropertyDescriptor(Error, "stackTraceLimit");
+  if ((prepare && !prepare.writable) || (limit && !limit.writable)) return;
+  shim.mute(true);
+  try {
+    if (prepare?.value !== undefined) Error.prepareStackTrace = undefined;
+    Error.stackTraceLimit = 1000;
+    module.resolve(named);
+  } finally {
+    if (limit) Error.stackTraceLimit = limit.value;
+    else delete Error.stackTraceLimit;
+    if (prepare?.value !== undefined) Error.prepareStackTrace = prepare.value;
+    shim.mute(false);
+  }
+}
+
+type Probe = JscModule["calibrate"];
+
+/** Functions outside strict mode, whose calls are never in place of their own frames. */
+function sloppy<T>(text: string): T {
+  return (0, eval)(`(function () { ${text} })()`) as T;
+}
+
+function calibrate(shim: JscShim, module: JscModule, tools: JscTools) {
+  const probe: Probe = module.calibrate;
+  const at = CalibrationStep;
+  shim.jscBegin();
+  for (const step of [at.frames, at.framesAgain, at.framesAgain]) frames(step)(probe, step);
+  for (let depth = 0; depth < 3; depth++) enter(depth)(probe, at.enter, at.entered);
+  probe(at.count, 0, 0, 0, 0, 0, 0);
+  for (const collect of [tools.edenGC, tools.edenGC, tools.fullGC, tools.edenGC]) {
+    collect();
+    probe(at.collected, 0, 0, 0, 0, 0, 0);
+    probe(at.notCollected, 0, 0, 0, 0, 0, 0);
+  }
+  for (const length of [1, 7, 20, 40, 61]) cold(length)(probe, at.cold);
+  probe(at.stream, 0, 0, 0, 0, 0, 0);
+  heatUp(probe, tools);
+  probe(at.end, 0, 0, 0, 0, 0, 0);
+  const accepted = shim.jscAccept() === Result.ok;
+  const layout = new Map<string, string>();
+  let failure: string | undefined;
+  for (const line of shim.jscReport().split("\n")) {
+    const [name = "", ...value] = line.split(" ");
+    if (name === "failed") failure = value.join(" ");
+    else if (name !== "") layout.set(name, value.join(" "));
+  }
+  return { layout, refusal: accepted ? undefined : failure ?? "nothing was found" };
+}
+
+/** A function that calls another with three arguments, which calls the probe with seven. */
+function frames(_step: number): (probe: Probe, step: number) => number {
+  return sloppy(`
+    function inner(probe, step, outer) { let r = 0; r += probe(step, inner, outer, 3, 4, 5, 6); return r; }
+    return function outer(probe, step) { let r = 0; r += inner(probe, step, outer); return r; };`);
+}
+
+/** Native code enters JavaScript again; at different depths, so that frames lie at different addresses. */
+function enter(depth: number): (probe: Probe, enter: number, entered: number) => number {
+  return sloppy(`
+    return function nest(probe, enter, entered, depth = ${depth}) {
+      if (depth > 0) { let r = nest(probe, enter, entered, depth - 1); return r + 0; }
+      let r = probe(enter, function again() { let r = 0; r += probe(entered, 1, 2, 3, 4, 5, 6); return r; }, 2, 3, 4, 5, 6);
+      return r + 0;
+    };`);
+}
+
+/** A function of some length that calls the probe at its end. */
+function cold(length: number): (probe: Probe, step: number) => number {
+  return sloppy(`
+    return function cold(probe, step) {
+      let a = step; ${"a = a * 3 + step; ".repeat(length)}
+      a += probe(step, 1, 2, 3, 4, 5, 6);
+      return a;
+    };`);
+}
+
+/** Functions that are called until both optimising compilers were seen, or for so long. */
+function heatUp(probe: Probe, tools: JscTools): void {
+  const end = performance.now() + calibrationLimit;
+  for (let number = 0, seen = 0; number < 4 && seen !== 3 && performance.now() < end; number++) {
+    const call = (site: number) => `a = a * 3 + i | 0; a += probe(step, number, ${site}, 3, 4, 5, 6) & 1;`;
+    const hot = sloppy<(probe: Probe, step: number, number: number, repeat: number) => number>(`
+      return function hot(probe, step, number, repeat) {
+        let a = 0;
+        for (let i = 0; i < repeat; i++) a = a * 3 + i | 0;
+        { let i = a; ${Array.from({ length: 8 }, (_, site) => call(site)).join("\n")} }
+        return a;
+      };`);
+    tools.noInline(hot);
+    for (let round = 0; seen !== 3 && performance.now() < end && round < 4000; round++) {
+      hot(probe, CalibrationStep.hot, number, 1);
+      for (let i = 0; i < 20; i++) hot(probe, CalibrationStep.idle, number, 500);
+      const now = probe(CalibrationStep.hot, 99, 99, 3, 4, 5, 6);
+      if (now > 3) return;
+      seen = now;
+    }
+  }
+}

@@ -1,0 +1,117 @@
+/*
+ * JavaScriptCore's stack frames, as Bun has it. The hook reads what tells a place in the program: the CodeBlock and the
+ * number of the call site in it. What file and line that is, the engine itself says later, at a safe point, when it is
+ * asked for the stack of forged frames (jsc_resolve.c): tiers, inlining and source maps are its own business.
+ *
+ * Where things lie is found at start (jsc_calibrate.c) from functions of our own; nothing is taken from a table of versions.
+ */
+#ifndef TM_JSC_H
+#define TM_JSC_H
+
+#include "thread.h"
+#include "traces.h"
+
+#define TM_JSC_BLOCK 16384ul /* MarkedBlock::blockSize: cells of the heap lie in blocks of this size and alignment */
+#define TM_JSC_EPOCHS 4
+
+/* Offsets are in bytes. */
+#define TM_JSC_LAYOUT(FIELD)                                                                  \
+    /* call frames, from the frame pointer */                                                 \
+    FIELD(frame_code)      /* CodeBlock; 0: a native function's frame */                      \
+    FIELD(frame_callee)                                                                       \
+    FIELD(frame_count)     /* u32 arguments with `this`, u32 call site index */               \
+    /* the VM */                                                                              \
+    FIELD(block_vm)        /* block of cells → VM */                                          \
+    FIELD(vm_top)          /* frame through which JavaScript was last left */                 \
+    FIELD(vm_entry)        /* frame through which it was last entered */                      \
+    FIELD(entry_top)       /* what vm_top was before, from the entry frame down */            \
+    FIELD(entry_entry)     /* what vm_entry was */                                            \
+    /* CodeBlock */                                                                           \
+    FIELD(code_vm)                                                                            \
+    FIELD(code_unlinked)   /* → unlinked code */                                              \
+    FIELD(unlinked_stream) /* → instructions */                                               \
+    FIELD(stream_bytes)    /* u32: call sites of the interpreter and baseline are below it */ \
+    FIELD(code_jit)        /* → JITCode */                                                    \
+    FIELD(jit_type)        /* u8: JITType */                                                  \
+    FIELD(dfg_origins)     /* JITCode → pool of code origins; 0: that tier was not seen */    \
+    FIELD(ftl_origins)                                                                        \
+    FIELD(origins_count)   /* u32 in the pool: call sites of optimised code are below it */
+
+typedef struct tm_jsc_layout {
+#define FIELD(name) int32_t name;
+    TM_JSC_LAYOUT(FIELD)
+#undef FIELD
+    int32_t vm_epoch[TM_JSC_EPOCHS]; /* u32 each: counters that move with every collection of garbage */
+    int32_t epochs;
+} tm_jsc_layout;
+
+extern tm_jsc_layout tm_jsc;
+/* Calibration was accepted: frames are read on threads that have a VM. */
+extern bool tm_jsc_ready;
+
+/* JITType of JavaScriptCore (jit/JITCode.h). */
+enum { TM_JIT_INTERPRETER = 2, TM_JIT_BASELINE = 3, TM_JIT_DFG = 4, TM_JIT_FTL = 5 };
+
+/* Changes with every collection: what was read before it may be gone. */
+static inline uint64_t tm_jsc_epoch(uintptr_t vm) {
+    uint64_t sum = 0;
+    for (int32_t i = 0; i < tm_jsc.epochs; i++) sum += *(const volatile uint32_t *)(vm + (uintptr_t)tm_jsc.vm_epoch[i]);
+    return sum;
+}
+
+/* ---- jsc_sites.c ---- */
+
+/*
+ * A call site in a CodeBlock. New ones hold as long as there is no collection; resolved ones whose CodeBlock is held
+ * back from the collector (pinned) for good; others as new ones.
+ */
+enum { TM_SITE_NEW, TM_SITE_RESOLVED, TM_SITE_PINNED, TM_SITE_LOST };
+
+typedef struct tm_jsc_site {
+    uint64_t vm, code;
+    uint64_t epoch;
+    uint32_t index;       /* call site index */
+    uint32_t frame;       /* TM_FRAME_SITE, for as long as it is not resolved */
+    uint32_t frames;      /* in the list of resolved frames, the most recent first */
+    uint16_t frame_count; /* of the inlined functions and the function itself */
+    uint16_t own;         /* so many are the program's own */
+    uint8_t state, tier;
+} tm_jsc_site;
+
+/* The site of a frame as it is now; NULL: not in this state of the tables (it is not a CodeBlock, or there is no room). */
+const tm_jsc_site *tm_jsc_site_of(uintptr_t vm, uint64_t epoch, uint64_t code, uint32_t index);
+const tm_jsc_site *tm_jsc_site_at(uint32_t site);
+const uint32_t *tm_jsc_site_frames(const tm_jsc_site *site);
+
+/* For whoever resolves, beside threads that clear the tables: numbers of sites are those of a generation. */
+uint32_t tm_jsc_sites_generation(void);
+/* A copy of the first new site of a VM from *site on. False: there is none in this generation. */
+bool tm_jsc_site_next(uint32_t generation, uintptr_t vm, uint32_t *site, tm_jsc_site *copy);
+/* Its frames, the most recent first; count 0 and no frames: it is lost. */
+void tm_jsc_site_resolve(uint32_t generation, uint32_t site, const uint32_t *frames, uint16_t count, bool pinned);
+/* Its code may be collected from now on. */
+void tm_jsc_site_unpin(uint32_t generation, uint32_t site, uint64_t epoch);
+/* The sites of a VM that is no more. */
+void tm_jsc_sites_drop(uintptr_t vm);
+/* With the gate closed. */
+void tm_jsc_sites_clear(void);
+size_t tm_jsc_sites_bytes(void);
+
+/* ---- jsc_walk.c ---- */
+
+typedef enum tm_jsc_walk_end {
+    TM_JSC_NO_JAVASCRIPT, /* none on the stack now */
+    TM_JSC_WALKED
+} tm_jsc_walk_end;
+
+/* Node of the traceback of the calling thread, which has a VM. */
+tm_jsc_walk_end tm_jsc_traceback(tm_thread *self, const uint64_t *fp, uint32_t limit, uint32_t *node);
+/* The node with what is resolved by now in place of its sites. */
+uint32_t tm_jsc_resolved_node(uint32_t node, uint32_t limit);
+
+/* ---- jsc_calibrate.c ---- */
+
+/* The VM of a native function's caller, by its frame; 0: not found. */
+uintptr_t tm_jsc_vm_of_caller(const uint64_t *fp, uintptr_t stack_high);
+
+#endif

@@ -1,0 +1,397 @@
+/*
+ * Names call sites, at a safe point: on the thread they were seen on, in a native function that its JavaScript called.
+ *
+ * A frame is forged on the stack, of the CodeBlock and the call site index that were recorded, and for the moment in which
+ * an Error is made, the engine's note of the newest frame is of the forged one. The Error's stack then begins with what the
+ * engine says of the site: the functions inlined there, the author's file and line.
+ *
+ * Code whose sites were named is kept from the collector, as long as there is room: nothing else can then be at its address.
+ */
+#include <dlfcn.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "jsc.h"
+#include "jsc_calibrate.h"
+
+/* Node-API, as far as it is needed (node_api.h): a value is what the engine's own values are. */
+typedef void *napi_env, *napi_value, *napi_ref, *napi_handle_scope, *napi_callback_info;
+typedef napi_value (*napi_callback)(napi_env env, napi_callback_info info);
+enum { NAPI_OK = 0 };
+
+#define NODE_API(FUNCTION)                                                                                             \
+    FUNCTION(napi_create_function, (napi_env, const char *, size_t, napi_callback, void *, napi_value *))              \
+    FUNCTION(napi_set_named_property, (napi_env, napi_value, const char *, napi_value))                                \
+    FUNCTION(napi_get_named_property, (napi_env, napi_value, const char *, napi_value *))                              \
+    FUNCTION(napi_get_cb_info, (napi_env, napi_callback_info, size_t *, napi_value *, napi_value *, void **))          \
+    FUNCTION(napi_get_value_uint32, (napi_env, napi_value, uint32_t *))                                                \
+    FUNCTION(napi_create_uint32, (napi_env, uint32_t, napi_value *))                                                   \
+    FUNCTION(napi_create_error, (napi_env, napi_value, napi_value, napi_value *))                                      \
+    FUNCTION(napi_create_string_utf8, (napi_env, const char *, size_t, napi_value *))                                  \
+    FUNCTION(napi_get_value_string_utf8, (napi_env, napi_value, char *, size_t, size_t *))                             \
+    FUNCTION(napi_get_undefined, (napi_env, napi_value *))                                                             \
+    FUNCTION(napi_call_function, (napi_env, napi_value, napi_value, size_t, const napi_value *, napi_value *))         \
+    FUNCTION(napi_create_array_with_length, (napi_env, size_t, napi_value *))                                          \
+    FUNCTION(napi_set_element, (napi_env, napi_value, uint32_t, napi_value))                                           \
+    FUNCTION(napi_create_reference, (napi_env, napi_value, uint32_t, napi_ref *))                                      \
+    FUNCTION(napi_get_reference_value, (napi_env, napi_ref, napi_value *))                                             \
+    FUNCTION(napi_delete_reference, (napi_env, napi_ref))                                                              \
+    FUNCTION(napi_open_handle_scope, (napi_env, napi_handle_scope *))                                                  \
+    FUNCTION(napi_close_handle_scope, (napi_env, napi_handle_scope))                                                   \
+    FUNCTION(napi_is_exception_pending, (napi_env, bool *))                                                            \
+    FUNCTION(napi_get_and_clear_last_exception, (napi_env, napi_value *))                                              \
+    FUNCTION(napi_add_env_cleanup_hook, (napi_env, void (*)(void *), void *))
+
+static struct {
+#define FUNCTION(name, parameters) int (*name) parameters;
+    NODE_API(FUNCTION)
+#undef FUNCTION
+} api;
+
+static bool find_api(void) {
+    bool all = true;
+#define FUNCTION(name, parameters)                      \
+    {                                                   \
+        void *symbol = dlsym(RTLD_DEFAULT, #name);      \
+        memcpy(&api.name, &symbol, sizeof symbol);      \
+        all &= symbol != NULL;                          \
+    }
+    NODE_API(FUNCTION)
+#undef FUNCTION
+    return all;
+}
+
+/* ---- what a thread has ---- */
+
+#define MOST_PINS 8192
+
+typedef struct tm_jsc_thread {
+    napi_env env;
+    uintptr_t vm;
+    napi_ref pins;            /* an array of the code that is kept from the collector */
+    uint32_t pin_count;       /* so many were ever put in; the last MOST_PINS of them are */
+    uint32_t pinned[MOST_PINS]; /* the site that each is kept for, + 1 */
+    uint32_t next;            /* the first site that may be new */
+    uint32_t generation;      /* of the sites that these numbers are of */
+    char text[1 << 18], plain[1 << 18];
+} tm_jsc_thread;
+
+static __thread tm_jsc_thread *thread_state __attribute__((tls_model("initial-exec")));
+
+static char own_prefix[512];
+
+void tracemalloc_jsc_hide(const char *path_prefix) {
+    size_t length = strlen(path_prefix);
+    if (length < sizeof own_prefix) memcpy(own_prefix, path_prefix, length + 1);
+}
+
+/* The thread's environment ends before its VM does. */
+static void forget_thread(void *argument) {
+    (void)argument;
+    tm_thread *self = tm_self;
+    if (self) self->vm = 0;
+    if (!thread_state) return;
+    tm_jsc_sites_drop(thread_state->vm);
+    os_unmap(thread_state, sizeof *thread_state);
+    thread_state = NULL;
+}
+
+static bool attach(napi_env env, const uint64_t *fp) {
+    tm_thread *self = tm_self ? tm_self : tm_thread_attach();
+    if (!self || !tm_jsc_ready) return false;
+    if (thread_state && thread_state->env == env) {
+        self->vm = thread_state->vm;
+        return true;
+    }
+    if (thread_state) return false;
+    uintptr_t vm = tm_jsc_vm_of_caller(fp, self->stack_high);
+    if (!vm) return false;
+    if (!self->frames) self->frames = os_map(TM_FRAMES_A_THREAD * sizeof *self->frames);
+    tm_jsc_thread *state = os_map(sizeof *state);
+    napi_value array;
+    if (!self->frames || !state || api.napi_create_array_with_length(env, MOST_PINS, &array) != NAPI_OK ||
+        api.napi_create_reference(env, array, 1, &state->pins) != NAPI_OK) {
+        if (state) os_unmap(state, sizeof *state);
+        return false;
+    }
+    state->env = env;
+    state->vm = vm;
+    api.napi_add_env_cleanup_hook(env, forget_thread, state);
+    thread_state = state;
+    self->vm = vm;
+    return true;
+}
+
+static void detach(void) {
+    tm_thread *self = tm_self;
+    if (self) self->vm = 0;
+    tm_jsc_thread *state = thread_state;
+    if (!state) return;
+    napi_value array, undefined;
+    if (api.napi_get_reference_value(state->env, state->pins, &array) == NAPI_OK && api.napi_get_undefined(state->env, &undefined) == NAPI_OK)
+        for (uint32_t i = 0; i < state->pin_count && i < MOST_PINS; i++) api.napi_set_element(state->env, array, i, undefined);
+    tm_jsc_sites_drop(state->vm);
+    memset(state->pinned, 0, sizeof state->pinned);
+    state->pin_count = state->next = state->generation = 0;
+}
+
+/* ---- forged frames ---- */
+
+#define MOST_LOCALS 4096 /* of inlined frames: their callees lie among the locals */
+
+/* The text of a new Error's stack; with a site, as if that had made it. False: it could not be had. */
+static bool stack_text(tm_jsc_thread *state, const tm_jsc_site *site, uint64_t callee, char *text, size_t most) {
+    napi_env env = state->env;
+    napi_value message, error, stack;
+    size_t length = 0;
+    if (api.napi_create_string_utf8(env, "", 0, &message) != NAPI_OK) return false;
+    uint64_t *note = (uint64_t *)(state->vm + (uintptr_t)tm_jsc.vm_top), top = *note;
+    /* Locals below, then the frame: the caller's, where that goes on, what was found, and arguments that are nothing. */
+    uint64_t forged[MOST_LOCALS + 32];
+    uint64_t *frame = forged + MOST_LOCALS;
+    if (site) {
+        for (size_t i = 0; i < sizeof forged / sizeof *forged; i++) forged[i] = callee;
+        const uint64_t *real = (const uint64_t *)top;
+        frame[0] = top;
+        frame[1] = real[1];
+        frame[tm_jsc.frame_code / 8] = site->code;
+        frame[tm_jsc.frame_callee / 8] = callee;
+        frame[tm_jsc.frame_count / 8] = (uint64_t)site->index << 32 | 1;
+        __atomic_store_n(note, (uint64_t)frame, __ATOMIC_SEQ_CST);
+    }
+    bool made = api.napi_create_error(env, NULL, message, &error) == NAPI_OK;
+    if (site) __atomic_store_n(note, top, __ATOMIC_SEQ_CST);
+    __asm__ volatile("" ::"r"(forged) : "memory"); /* what lies there is kept from the collector until here */
+    return made && api.napi_get_named_property(env, error, "stack", &stack) == NAPI_OK &&
+           api.napi_get_value_string_utf8(env, stack, text, most, &length) == NAPI_OK && length < most - 1;
+}
+
+static bool starts_with(const char *text, const char *prefix) { return !strncmp(text, prefix, strlen(prefix)); }
+
+/* A line number or a column, before `end`; moves to the colon before it. 0: there is none. */
+static uint32_t number_before(const char *start, const char **end) {
+    const char *at = *end;
+    uint64_t number = 0, weight = 1;
+    while (at > start && at[-1] >= '0' && at[-1] <= '9' && weight < 10000000000ull) {
+        number += (uint64_t)(*--at - '0') * weight;
+        weight *= 10;
+    }
+    if (at == *end || at == start || at[-1] != ':' || number > UINT32_MAX) return 0;
+    *end = at - 1;
+    return (uint32_t)number;
+}
+
+static uint32_t script_of(const char *url, size_t length, bool internal) {
+    uint32_t name = tm_string(url, length);
+    if (name == UINT32_MAX) return UINT32_MAX;
+    uint32_t found = tm_script_find(0, 0, name, internal);
+    if (found != UINT32_MAX) return found;
+    tm_script script = {.url = name, .flags = internal ? TM_SCRIPT_INTERNAL : 0, .text_length = internal};
+    return tm_script_add(&script);
+}
+
+/* A line of a stack, read. */
+typedef struct place {
+    const char *url;
+    size_t length; /* 0: not understood */
+    uint32_t line, column;
+    bool native;
+} place;
+
+static bool is(const char *text, size_t length, const char *word) { return length == strlen(word) && !memcmp(text, word, length); }
+
+static bool begins_place(const char *text) {
+    return *text == '/' || *text == '[' || *text == '<' || (*text >= 'a' && *text <= 'z') || (*text >= 'A' && *text <= 'Z');
+}
+
+/*
+ * "NAME (PLACE)" or "PLACE", where a place is PATH:LINE:COLUMN. Code that eval() or Function() made has the URL of the
+ * file that called them, and lines of its own.
+ */
+static place read_place(const char *text, const char *end) {
+    place place = {text, 0, 0, 0, false};
+    if (end > text && end[-1] == ')') {
+        const char *open = text;
+        while (open < end && !(starts_with(open, " (") && begins_place(open + 2))) open++;
+        if (open == end) return place;
+        place.url = open + 2;
+        end--;
+    }
+    place.column = number_before(place.url, &end);
+    if (place.column) {
+        place.line = number_before(place.url, &end);
+        if (!place.line) place.line = place.column, place.column = 0;
+    }
+    place.length = (size_t)(end - place.url);
+    place.native = is(place.url, place.length, "native") || is(place.url, place.length, "unknown");
+    if (starts_with(place.url, "file:")) place.url = "<eval>", place.length = strlen(place.url);
+    return place;
+}
+
+static bool is_internal(const char *url) {
+    return starts_with(url, "node:") || starts_with(url, "bun:") || starts_with(url, "internal:") || starts_with(url, "builtin:") ||
+           (*own_prefix && starts_with(url, own_prefix));
+}
+
+static uint32_t frame_of(const place *place, uint32_t tiers) {
+    if (!place->length) return tm_frame(TM_FRAME_UNKNOWN, TM_UNKNOWN_POSITION, 0, 0, tiers);
+    bool internal = is_internal(place->url);
+    uint32_t script = script_of(place->url, place->length, internal);
+    if (script == UINT32_MAX) return tm_frame(TM_FRAME_UNKNOWN, TM_UNKNOWN_MEMORY, 0, 0, tiers);
+    return tm_frame(TM_FRAME_SCRIPT, script, place->line, place->column, tiers) | (internal ? TM_FRAME_INTERNAL : 0);
+}
+
+#define MOST_INLINED 64
+
+/* What stands before the lines of the real stack, but for native code. -1: it is not of the form that is known. */
+static int places_of(const char *text, const char *plain, place places[MOST_INLINED]) {
+    const char *at = strchr(text, '\n'), *rest = strchr(plain, '\n');
+    if (!at) return -1;
+    size_t length = strlen(at), rest_length = rest ? strlen(rest) : 0;
+    if (length < rest_length || (rest && strcmp(at + length - rest_length, rest))) return -1;
+    const char *stop = at + length - rest_length;
+    int count = 0;
+    while (at < stop) {
+        const char *line = at + 1, *end = strchr(line, '\n');
+        if (!end || end > stop) end = stop;
+        if (!starts_with(line, "    at ") || count == MOST_INLINED) return -1;
+        places[count] = read_place(line + strlen("    at "), end);
+        count += !places[count].native;
+        at = end;
+    }
+    return count;
+}
+
+/* ---- resolution ---- */
+
+/* Keeps the code of a site from the collector, in place of what was put in long ago. */
+static bool pin(tm_jsc_thread *state, napi_value array, const tm_jsc_site *site, uint32_t number) {
+    uint32_t at = state->pin_count % MOST_PINS;
+    if (api.napi_set_element(state->env, array, at, (napi_value)site->code) != NAPI_OK) return false;
+    if (state->pinned[at]) tm_jsc_site_unpin(state->generation, state->pinned[at] - 1, tm_jsc_epoch(state->vm));
+    state->pinned[at] = number + 1;
+    state->pin_count++;
+    return true;
+}
+
+static uint32_t resolve(tm_jsc_thread *state, uint64_t callee) {
+    uint32_t generation = tm_jsc_sites_generation(), named = 0;
+    if (state->generation != generation) {
+        state->generation = generation;
+        state->next = 0;
+        memset(state->pinned, 0, sizeof state->pinned);
+    }
+    napi_handle_scope outer, scope;
+    napi_value array;
+    tm_jsc_site site;
+    if (!tm_jsc_site_next(generation, state->vm, &state->next, &site)) return 0;
+    if (api.napi_open_handle_scope(state->env, &outer) != NAPI_OK) return 0;
+    if (api.napi_get_reference_value(state->env, state->pins, &array) == NAPI_OK && stack_text(state, NULL, 0, state->plain, sizeof state->plain)) {
+        for (; tm_jsc_site_next(generation, state->vm, &state->next, &site); state->next++) {
+            /* A copy is on the stack now, so that the code is safe; it is still there if there was no collection until now. */
+            __asm__ volatile("" ::"r"(&site) : "memory");
+            if (site.epoch != tm_jsc_epoch(state->vm)) {
+                tm_jsc_site_resolve(generation, state->next, NULL, 0, false);
+                continue;
+            }
+            if (api.napi_open_handle_scope(state->env, &scope) != NAPI_OK) break;
+            place places[MOST_INLINED];
+            uint32_t frames[MOST_INLINED];
+            bool had = stack_text(state, &site, callee, state->text, sizeof state->text);
+            int count = had ? places_of(state->text, state->plain, places) : -1;
+            if (count < 0) places[0].length = 0, count = 1;
+            for (int i = 0; i < count; i++) frames[i] = frame_of(&places[i], site.tier | (i < count - 1 ? TM_TIER_INLINED : 0u));
+            tm_jsc_site_resolve(generation, state->next, frames, (uint16_t)count, pin(state, array, &site, state->next));
+            named++;
+            api.napi_close_handle_scope(state->env, scope);
+        }
+    }
+    api.napi_close_handle_scope(state->env, outer);
+    return named;
+}
+
+/* ---- the module ---- */
+
+#define FRAME ((const uint64_t *)__builtin_frame_address(0))
+
+static size_t arguments_of(napi_env env, napi_callback_info info, napi_value arguments[8]) {
+    size_t count = 8;
+    memset(arguments, 0, 8 * sizeof *arguments);
+    return api.napi_get_cb_info(env, info, &count, arguments, NULL, NULL) == NAPI_OK ? count : 0;
+}
+
+static napi_value number(napi_env env, uint32_t value) {
+    napi_value result = NULL;
+    api.napi_create_uint32(env, value, &result);
+    return result;
+}
+
+static napi_value call_calibrate(napi_env env, napi_callback_info info) {
+    napi_value arguments[8];
+    uint64_t words[8];
+    size_t count = arguments_of(env, info, arguments);
+    uint32_t step = 0;
+    tm_thread *self = tm_self ? tm_self : tm_thread_attach();
+    if (!self || !count || api.napi_get_value_uint32(env, arguments[0], &step) != NAPI_OK) return NULL;
+    if (step == TM_JSC_STEP_IDLE) return NULL;
+    for (size_t i = 0; i < 8; i++) words[i] = (uint64_t)arguments[i];
+    if (step == TM_JSC_STEP_HOT)
+        for (size_t i = 1; i < 3; i++) {
+            uint32_t value = UINT32_MAX;
+            api.napi_get_value_uint32(env, arguments[i], &value);
+            words[i] = value;
+        }
+    uint32_t seen = tm_jsc_calibrate_step(step, words, FRAME, self->stack_high);
+    if (step == TM_JSC_STEP_ENTER && seen != TM_JSC_FAILED) {
+        napi_value undefined, result;
+        if (api.napi_get_undefined(env, &undefined) == NAPI_OK) api.napi_call_function(env, undefined, arguments[1], 0, NULL, &result);
+    }
+    return number(env, seen);
+}
+
+static napi_value call_attach(napi_env env, napi_callback_info info) {
+    (void)info;
+    return number(env, attach(env, FRAME));
+}
+
+static napi_value call_detach(napi_env env, napi_callback_info info) {
+    (void)env, (void)info;
+    detach();
+    return NULL;
+}
+
+static napi_value call_resolve(napi_env env, napi_callback_info info) {
+    napi_value arguments[8];
+    if (!arguments_of(env, info, arguments) || !thread_state || thread_state->env != env) return number(env, 0);
+    uint32_t named = resolve(thread_state, (uint64_t)arguments[0]);
+    bool pending = false;
+    napi_value error;
+    if (api.napi_is_exception_pending(env, &pending) == NAPI_OK && pending) api.napi_get_and_clear_last_exception(env, &error);
+    return number(env, named);
+}
+
+TM_EXPORT napi_value napi_register_module_v1(napi_env env, napi_value exports);
+TM_EXPORT int32_t node_api_module_get_api_version_v1(void);
+
+int32_t node_api_module_get_api_version_v1(void) { return 8; }
+
+napi_value napi_register_module_v1(napi_env env, napi_value exports) {
+    static const struct {
+        const char *name;
+        napi_callback call;
+    } all[] = {{"calibrate", call_calibrate}, {"attach", call_attach}, {"detach", call_detach}, {"resolve", call_resolve}};
+    if (!find_api()) return exports;
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
+        napi_value function;
+        if (api.napi_create_function(env, all[i].name, strlen(all[i].name), all[i].call, NULL, &function) == NAPI_OK)
+            api.napi_set_named_property(env, exports, all[i].name, function);
+    }
+    return exports;
+}
+
+void tracemalloc_jsc_begin(void) { tm_jsc_calibrate_begin(); }
+
+int32_t tracemalloc_jsc_accept(void) {
+    tm_jsc_ready = tm_jsc_calibrated();
+    return tm_jsc_ready ? TM_OK : TM_ERROR_CALIBRATION;
+}

@@ -297,7 +297,7 @@ static uint32_t resolve(tm_jsc_thread *state, uint64_t callee) {
             if (api.napi_open_handle_scope(state->env, &scope) != NAPI_OK) break;
             place places[MOST_INLINED];
             uint32_t frames[MOST_INLINED];
-        bool had = stack_text(state, &site, callee, state->text, sizeof state->text);
+            bool had = stack_text(state, &site, callee, state->text, sizeof state->text);
             int count = had ? places_of(state->text, state->plain, places) : -1;
             if (count < 0) places[0].length = 0, count = 1;
             for (int i = 0; i < count; i++) frames[i] = frame_of(&places[i], site.tier | (i < count - 1 ? TM_TIER_INLINED : 0u));

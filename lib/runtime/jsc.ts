@@ -1,4 +1,5 @@
 /** What JavaScriptCore needs: calibration, and the naming of what was recorded. */
+import { UnsupportedError } from "../model/errors.ts";
 import { CalibrationStep, Result } from "../tracer/abi.ts";
 import type { Engine } from "./backend.ts";
 
@@ -53,6 +54,10 @@ export function openJsc(shim: JscShim, module: JscModule, tools: JscTools): Engi
     calibration: found.layout,
     refusal,
     originalPositions: (_url, positions) => positions.map(() => undefined),
+    sampleHeap() {
+      throw new UnsupportedError('objects of JavaScriptCore\'s heap cannot be sampled: leave out the domain "js-heap"');
+    },
+    collectGarbage: () => tools.fullGC(),
     nameRecorded: refusal === undefined ? name : () => {},
     close() {
       clearInterval(timer);

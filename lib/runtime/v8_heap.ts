@@ -5,7 +5,7 @@
 import inspector from "node:inspector";
 import { Result } from "../tracer/abi.ts";
 import { UnsupportedError } from "../model/errors.ts";
-import type { HeapSampler, Shim } from "./backend.ts";
+import type { HeapSampler, V8Shim } from "./backend.ts";
 
 /** Arrays by which the shim finds the records: their sizes are met nowhere else, four times each. */
 const arrays = { first: 1237, step: 7, count: 48, rounds: 4 } as const;
@@ -17,7 +17,7 @@ let calibrated = false;
 
 /** Begins to sample the heap of the calling thread's isolate: one sample every so many bytes, on average. */
 export function sampleHeap(
-  shim: Shim,
+  shim: V8Shim,
   interval: number,
   alone: boolean,
   refused: (cause: unknown) => Error,
@@ -57,7 +57,7 @@ function startSampling(session: inspector.Session, samplingInterval: number): vo
   session.post("HeapProfiler.startSampling", { samplingInterval, stackDepth: 1 } as object);
 }
 
-function calibrate(shim: Shim, session: inspector.Session, interval: number, confirm: boolean): void {
+function calibrate(shim: V8Shim, session: inspector.Session, interval: number, confirm: boolean): void {
   const { first, step, count, rounds } = arrays;
   const kept: unknown[][] = new Array(rounds * count);
   const watched = shim.jsHeapWatch();

@@ -351,7 +351,7 @@ export function blockTraceback(domain: number, address: bigint): Traceback | nul
 function takeNamedImage(take: () => Uint8Array<ArrayBuffer> | undefined = needTracing().shim.snapshot): TracedImage {
   const tracing = needTracing();
   const createdAt = Date.now();
-  engine.nameRecorded();
+  tracing.engine.nameRecorded();
   const bytes = take();
   if (!bytes) throw new Error("there is no memory for a snapshot");
   const image = readImage(bytes);

@@ -296,6 +296,21 @@ static bool find_code(const image *program, tm_mimalloc_layout *l, const char **
 
 /* ---- all of it ---- */
 
+#ifdef TM_DISTURB
+#include <stdlib.h>
+
+/* Tests build the shim so that one thing found is wrong by a word: DISTURB=name. */
+static void disturb(tm_mimalloc_layout *l) {
+    const char *name = getenv("DISTURB");
+#define FIELD(field) \
+    if (name && !strcmp(name, #field)) l->field += 8;
+    TM_MIMALLOC_LAYOUT(FIELD)
+#undef FIELD
+}
+#else
+static void disturb(tm_mimalloc_layout *l) { (void)l; }
+#endif
+
 bool tm_mimalloc_find(tm_mimalloc_layout *l, const char **failure) {
     image program;
     memset(l, 0, sizeof *l);
@@ -307,6 +322,7 @@ bool tm_mimalloc_find(tm_mimalloc_layout *l, const char **failure) {
     *failure = "the heap of this thread's theap, as the code has it";
     if (!find_heap(l)) return false;
     find_list(l);
+    disturb(l);
     return tm_mimalloc_verify(l, failure);
 }
 

@@ -86,7 +86,7 @@ for (const bun of buns) {
     });
 
     await context.test("workers and the collector at their worst: no crash, nothing left over", async () => {
-      const seconds = process.env["SOAK_SECONDS"] ?? "15";
+      const seconds = process.env["SOAK_SECONDS"] ?? "8";
       const child = spawn(bun, [`${root}tests/shim/mimalloc/soak.mjs`, seconds], {
         env: { ...process.env, SHIM: shim, BUN_JSC_collectContinuously: "1", BUN_JSC_useConcurrentGC: "1" },
         stdio: ["ignore", "pipe", "inherit"],

@@ -5,6 +5,7 @@ import { type OptionSpec, parseArguments, suggest, UsageError } from "./argument
 import type { Command } from "./command.ts";
 import { diff } from "./diff.ts";
 import { exportCommand } from "./export.ts";
+import { importCommand } from "./import.ts";
 import { info } from "./info.ts";
 import { merge } from "./merge.ts";
 import { OutputClosedError, print, printError } from "./output.ts";
@@ -13,7 +14,7 @@ import { run } from "./run.ts";
 import { top } from "./top.ts";
 
 /** All commands, in the order of the help. */
-const commands: readonly Command[] = [run, top, diff, info, merge, report, exportCommand];
+const commands: readonly Command[] = [run, top, diff, info, merge, report, importCommand, exportCommand];
 
 const program = "tracemalloc";
 const help: OptionSpec = { name: "--help", help: "show this help" };

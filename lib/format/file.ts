@@ -16,6 +16,7 @@ import { dirname, join } from "@std/path";
 import type { SnapshotColumns, SnapshotMetadata } from "../model/columns.ts";
 import { SnapshotFormatError, TracemallocError } from "../model/errors.ts";
 import type { SnapshotBatch } from "./decoder.ts";
+import { readPickle } from "./pickle.ts";
 import { type ReadOptions, type ReadResult, readSnapshot, type SnapshotReader } from "./reader.ts";
 import { type ByteSink, writeSnapshot } from "./writer.ts";
 
@@ -57,6 +58,28 @@ export function* readFileBatches(path: string, reader: SnapshotReader): Generato
   try {
     for (const chunk of readChunks(path)) yield* reader.push(chunk);
     reader.end();
+  } catch (error) {
+    throw namePath(path, error);
+  }
+}
+
+/**
+ * Reads a snapshot that CPython's `tracemalloc.Snapshot.dump` wrote.
+ *
+ * @param watch Called now and then with the number of bytes that were read.
+ * @throws {SnapshotFormatError} Where the file is cut, or anything else than such a snapshot.
+ * @throws {TracemallocError} Where the file cannot be read.
+ */
+export function loadPickle(path: string, watch: (bytes: number) => void = () => {}): SnapshotColumns {
+  function* watched() {
+    let length = 0;
+    for (const chunk of readChunks(path)) {
+      yield chunk;
+      watch(length += chunk.length);
+    }
+  }
+  try {
+    return readPickle(watched());
   } catch (error) {
     throw namePath(path, error);
   }

@@ -180,6 +180,23 @@ test("report writes a page, beside the snapshot unless it is told where", () => 
   rmSync(path("new.html"));
 });
 
+test("import makes a snapshot of what CPython dumped", () => {
+  const pickle = `${root}tests/format/pickles/cpython-3.13.pickle`;
+  output("import", pickle, path("imported"));
+  const { metadata, totals, columns } = loadSnapshot(path("imported"));
+  assertEquals([metadata, totals.blocks, columns.tracebackLimit], [{ runtime: "cpython" }, 41, 4]);
+  assertStringIncludes(output("top", path("imported"), "-n1"), "#1: /tmp/trace.py:17: size=13.8 KiB, count=4,");
+  // What is wrong leaves the old file as it was.
+  for (const [source, text] of [[path("cut"), "at byte 0, there should be the protocol"], [folder, "it is a folder"]]) {
+    const { code, stdout, stderr } = cli("import", source!, path("imported"));
+    assertEquals([code, stdout, stderr.trimEnd().split("\n").length], [1, "", 1]);
+    assertStringIncludes(stderr, `tracemalloc import: `);
+    assertStringIncludes(stderr, text!);
+    assertEquals(loadSnapshot(path("imported")).totals.blocks, 41);
+  }
+  rmSync(path("imported"));
+});
+
 test("a cut file is an error, and with --partial a warning", () => {
   const refused = cli("top", path("cut"));
   assertEquals([refused.code, refused.stdout], [1, ""]);
@@ -215,6 +232,7 @@ test("usage errors are one line and exit code 2", () => {
     [["report", "a", "--sources", "some"], "tracemalloc report: --sources must be none, cwd, all, not some"],
     [["report", "a", "b", "c"], "tracemalloc report: unexpected argument c"],
     [["report", "a", "-o", ""], "tracemalloc report: the path of the output is empty"],
+    [["import", "a"], "tracemalloc import: PICKLE OUT is what it needs, and 1 of them were given"],
     [["merge", "a"], "tracemalloc merge: OUT FILE… is what it needs, and 1 of them were given"],
   ];
   for (const [args, message] of wrong) {
@@ -267,7 +285,7 @@ test("output that cannot be written is an error", () => {
 
 test("help of the program and of each command", () => {
   for (const args of [["--help"], ["help"]]) assertMatch(output(...args), /^Usage: tracemalloc COMMAND …\n\n {2}/);
-  for (const command of ["top", "diff", "info", "merge", "report", "export"]) {
+  for (const command of ["top", "diff", "info", "merge", "report", "import", "export"]) {
     assertMatch(output(command, "--help"), new RegExp(`^Usage: tracemalloc ${command} \\[OPTION…\\] `));
   }
 });

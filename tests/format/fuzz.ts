@@ -1,13 +1,20 @@
 /**
  * Reads mutated snapshot files. Each must end in the data of the file that was mutated or in one
- * `SnapshotFormatError`; where the mutation repairs the checksums, other data that is right in itself will do.
+ * `SnapshotFormatError`; where the mutation repairs the checksums, other data that is right in itself will do. The
+ * arrays that are made for a file must not take more than four times its bytes and 64 MiB.
+ *
+ * Mutated pickles are read likewise, one for every ten snapshot files.
  *
  *   deno run -A tests/format/fuzz.ts [COUNT] [SEED]        (1,000,000 mutations unless told)
+ *
+ * Run so, it fails where a file takes more than two seconds, too.
  */
 import { assert, assertEquals } from "@std/assert";
+import { readdirSync, readFileSync } from "node:fs";
 import process from "node:process";
 import type { SnapshotColumns } from "../../lib/model/columns.ts";
 import { SnapshotFormatError } from "../../lib/model/errors.ts";
+import { readPickle } from "../../lib/format/pickle.ts";
 import { readSnapshot } from "../../lib/format/reader.ts";
 import { snapshotBytes } from "../../lib/format/writer.ts";
 import { fileOf, recordsOf } from "./records.ts";
@@ -15,15 +22,17 @@ import { columnsOf, meaning, type PlainTrace } from "./snapshots.ts";
 
 /** What a run saw. */
 export interface FuzzReport {
-  readonly same: number;
-  readonly other: number;
-  readonly refused: number;
+  same: number;
+  other: number;
+  refused: number;
   /** Milliseconds of the slowest reading. */
-  readonly slowest: number;
+  slowest: number;
+  /** Bytes of the arrays that were made for a file, at most. */
+  largest: number;
 }
 
 /**
- * Mutates and reads.
+ * Mutates and reads snapshot files.
  *
  * @throws Where a reading ends in anything else than what is allowed; the message says which.
  */
@@ -38,28 +47,108 @@ export function fuzz(count: number, seed: number): FuzzReport {
     });
     return { bytes, meaning: JSON.stringify(meaning(columns)) };
   });
-  const report = { same: 0, other: 0, refused: 0, slowest: 0 };
-  for (let i = 0; i < count; i++) {
+  return readAll(count, seed, () => {
     const file = files[random.below(files.length)]!;
     const repaired = random.below(2) === 1;
-    const mutated = repaired ? mutateMessages(file.bytes, random) : mutate(file.bytes, random);
+    return {
+      bytes: repaired ? mutateMessages(file.bytes, random) : mutate(file.bytes, random),
+      read: (bytes) => readSnapshot(bytes, { partial: false }).columns,
+      meaning: file.meaning,
+      // Without right checksums nothing else than what was written can be read.
+      mayDiffer: repaired,
+    };
+  });
+}
+
+/** Likewise pickles, which have no checksums. */
+export function fuzzPickles(count: number, seed: number): FuzzReport {
+  const random = new Random(seed);
+  const folder = new URL("pickles/", import.meta.url);
+  const files = readdirSync(folder).filter((name) => name.endsWith(".pickle")).sort().map((name) => {
+    const bytes = new Uint8Array(readFileSync(new URL(name, folder)));
+    return { bytes, meaning: JSON.stringify(meaning(readPickle([bytes]))) };
+  });
+  return readAll(count, seed, () => {
+    const file = files[random.below(files.length)]!;
+    return {
+      bytes: mutate(file.bytes, random),
+      read: (bytes) => readPickle([bytes.subarray(0, 100), bytes.subarray(100)]),
+      meaning: file.meaning,
+      mayDiffer: true,
+    };
+  });
+}
+
+/** A file to read, and what may come of it. */
+interface Reading {
+  readonly bytes: Uint8Array;
+  readonly read: (bytes: Uint8Array) => SnapshotColumns;
+  /** What the file meant before it was mutated. */
+  readonly meaning: string;
+  readonly mayDiffer: boolean;
+}
+
+function readAll(count: number, seed: number, next: () => Reading): FuzzReport {
+  const report: FuzzReport = { same: 0, other: 0, refused: 0, slowest: 0, largest: 0 };
+  for (let i = 0; i < count; i++) {
+    const { bytes, read, meaning: before, mayDiffer } = next();
     const started = performance.now();
-    try {
-      const { columns } = readSnapshot(mutated, { partial: false });
-      if (repaired) assertSound(columns);
-      const same = JSON.stringify(meaning(columns)) === file.meaning;
-      assert(same || repaired, `mutation ${i} of seed ${seed} was read as other data`);
-      report[same ? "same" : "other"]++;
-    } catch (error) {
-      if (!(error instanceof SnapshotFormatError)) {
-        throw new Error(`mutation ${i} of seed ${seed} ended in ${error}`, { cause: error });
+    const { result: columns, allocated } = countAllocated(() => {
+      try {
+        return read(bytes);
+      } catch (error) {
+        if (!(error instanceof SnapshotFormatError)) {
+          throw new Error(`mutation ${i} of seed ${seed} ended in ${error}`, { cause: error });
+        }
+        assert(error.offset >= 0 && error.offset <= bytes.length, `mutation ${i}: offset ${error.offset}`);
+        return null;
       }
-      assert(error.offset >= 0 && error.offset <= mutated.length, `mutation ${i}: offset ${error.offset}`);
-      report.refused++;
-    }
+    });
     report.slowest = Math.max(report.slowest, performance.now() - started);
+    report.largest = Math.max(report.largest, allocated);
+    const most = 4 * bytes.length + 64 * 2 ** 20;
+    assert(allocated <= most, `mutation ${i} of seed ${seed} took ${allocated} bytes for a file of ${bytes.length}`);
+    if (columns === null) {
+      report.refused++;
+      continue;
+    }
+    if (mayDiffer) assertSound(columns);
+    const same = JSON.stringify(meaning(columns)) === before;
+    assert(same || mayDiffer, `mutation ${i} of seed ${seed} was read as other data`);
+    report[same ? "same" : "other"]++;
   }
   return report;
+}
+
+/**
+ * Runs, and counts the bytes of all typed arrays that are made meanwhile, whether they are given up again or not: more
+ * than are ever there at once.
+ */
+export function countAllocated<T>(run: () => T): { readonly result: T; readonly allocated: number } {
+  let allocated = 0;
+  const types = ["Uint8Array", "Uint16Array", "Int32Array", "Uint32Array", "Float64Array"] as const;
+  const originals = types.map((name) => globalThis[name]);
+  const replace = (name: (typeof types)[number], type: unknown, original: { readonly prototype: object }) => {
+    Object.defineProperty(globalThis, name, { value: type, writable: true, configurable: true });
+    // So that slice, map and filter make arrays of the same type.
+    Object.defineProperty(original.prototype, "constructor", { value: type, writable: true, configurable: true });
+  };
+  types.forEach((name, i) => {
+    const counting = new Proxy(originals[i]!, {
+      construct(target, args, newTarget) {
+        const made = Reflect.construct(target, args, newTarget);
+        if (!(args[0] instanceof ArrayBuffer)) allocated += made.byteLength;
+        return made;
+      },
+    });
+    replace(name, counting, originals[i]!);
+  });
+  try {
+    const result = run();
+    return { result, allocated };
+  } finally {
+    types.forEach((name, i) => replace(name, originals[i]!, originals[i]!));
+  }
 }
 
 /** Every reference of a snapshot is to something that exists. */
@@ -201,13 +290,22 @@ class Random {
 if (import.meta.main) {
   const count = Number(process.argv[2] ?? 1_000_000);
   const seed = Number(process.argv[3] ?? Date.now() % 2 ** 31);
-  const started = performance.now();
-  const report = fuzz(count, seed);
-  const seconds = (performance.now() - started) / 1000;
-  const memory = process.memoryUsage().rss / 2 ** 20;
-  console.log(
-    `${count} mutations, seed ${seed}: ${report.refused} refused, ${report.same} read as before, ` +
-      `${report.other} as other sound data (checksums repaired); ${seconds.toFixed(1)} s, ` +
-      `slowest ${report.slowest.toFixed(1)} ms, ${memory.toFixed(0)} MiB resident`,
-  );
+  for (
+    const [what, run, times] of [["snapshot files", fuzz, count], [
+      "pickles",
+      fuzzPickles,
+      Math.ceil(count / 10),
+    ]] as const
+  ) {
+    const started = performance.now();
+    const report = run(times, seed);
+    const seconds = (performance.now() - started) / 1000;
+    const mebibytes = (bytes: number) => `${(bytes / 2 ** 20).toFixed(1)} MiB`;
+    console.log(
+      `${times} mutated ${what}, seed ${seed}: ${report.refused} refused, ${report.same} read as before, ` +
+        `${report.other} as other sound data; ${seconds.toFixed(1)} s, slowest ${report.slowest.toFixed(1)} ms, ` +
+        `at most ${mebibytes(report.largest)} of arrays for a file, ${mebibytes(process.memoryUsage().rss)} resident`,
+    );
+    if (report.slowest > 2000) process.exitCode = 1;
+  }
 }

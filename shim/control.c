@@ -168,7 +168,7 @@ void tracemalloc_release(const tm_image *image) { tm_image_release(image); }
 
 /* ---- preloaded: `tracemalloc run` says in the environment that tracing is to begin at once ---- */
 
-#define PRELOAD_VARIABLE "TRACEMALLOC_PRELOAD=" /* the traceback limit */
+#define PRELOAD_VARIABLE "TRACEMALLOC_PRELOAD=" /* the traceback limit, and perhaps ",allocated" */
 #define LOADER_VARIABLE "LD_PRELOAD="
 /*
  * Children are to be traced, too: the shim, the path of images, and what a runtime needs between `run` and what follows,
@@ -261,6 +261,7 @@ __attribute__((constructor)) static void begin_preloaded(int count, char **argum
     if (!limit) return;
     uint32_t nframe = 0;
     for (; *limit >= '0' && *limit <= '9' && nframe <= 65535; limit++) nframe = nframe * 10 + (uint32_t)(*limit - '0');
+    tm_count_allocated = !strcmp(limit, ",allocated");
     if (followed) follow(followed, count, arguments);
     else give_back_loader_variable(take_variable(LOADER_VARIABLE));
     tracemalloc_start(nframe);

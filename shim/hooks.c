@@ -14,6 +14,7 @@
 
 #include "blocks.h"
 #include "js_heap.h"
+#include "traces.h"
 #include "unwind.h"
 
 struct tm_next tm_next;
@@ -80,7 +81,11 @@ static inline __attribute__((always_inline)) void record(void *block, size_t siz
     tm_thread *self = tm_enter();
     if (!self) return;
     if (tm_unlikely(tm_js_heap_looks(size)) && tm_js_heap_malloc(self, (uintptr_t)block, size, fp)) return tm_leave(self);
-    if (tm_likely(!self->muted)) tm_block_put(self, (uintptr_t)block, size, tm_traceback(self, fp));
+    if (tm_likely(!self->muted)) {
+        uint32_t node = tm_traceback(self, fp);
+        tm_block_put(self, (uintptr_t)block, size, node);
+        tm_count(node, size);
+    }
     tm_leave(self);
 }
 

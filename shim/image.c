@@ -290,6 +290,8 @@ static bool lay_out(const struct rows *rows, tm_image *header) {
     h.node_count = nodes;
     h.node_parent = lay(&at, 4 * nodes);
     h.node_frame = lay(&at, 4 * nodes);
+    h.counted = tm_allocated ? nodes : 0;
+    h.node_allocated = lay(&at, 8 * h.counted);
     h.row_count = rows->count;
     h.row_size = lay(&at, 8 * rows->count);
     h.row_blocks = lay(&at, 8 * rows->count);
@@ -327,6 +329,11 @@ static void put_image(struct sink *sink, const tm_image *h, const struct rows *r
     COLUMN(h->frame_count, tm_frame_tiers()[i]);
     COLUMN(h->node_count, nodes[i].parent);
     COLUMN(h->node_count, nodes[i].frame);
+    align(sink);
+    for (uint64_t i = 0; i < h->counted; i++) {
+        double bytes = (double)tm_allocated[i];
+        put(sink, &bytes, sizeof bytes);
+    }
     put_column(sink, rows, SIZE);
     put_column(sink, rows, BLOCKS);
     put_column(sink, rows, NODE);

@@ -13,7 +13,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define TM_ABI_VERSION 4u
+#define TM_ABI_VERSION 5u
 #define TM_EXPORT __attribute__((visibility("default")))
 
 /* What tracemalloc_status() says. */
@@ -84,6 +84,8 @@ typedef struct tm_image {
     uint64_t node_count;  /* node 0 is the empty root */
     uint64_t node_parent; /* u32[]: smaller than the node's own index */
     uint64_t node_frame;  /* u32[]: the more recent frame */
+    uint64_t counted;        /* node_count, or 0 where it was not counted */
+    uint64_t node_allocated; /* f64[counted]: bytes ever asked for with just this traceback */
 
     uint64_t row_count;  /* alike blocks share a row */
     uint64_t row_size;   /* f64[]: bytes of one block */

@@ -12,6 +12,8 @@
 #define MOST_TALLIES (1ul << 23)
 
 uint32_t tm_traces_generation = 1;
+bool tm_count_allocated;
+uint64_t *tm_allocated;
 
 typedef struct column {
     void *rows;
@@ -86,6 +88,7 @@ static void index_drop(hash_index *index) {
 static column string_ends, string_bytes, scripts, lines, frames, tiers, nodes, tallies;
 static hash_index string_index, script_index, frame_index, node_index, tally_index;
 static uint32_t tally_base = 1; /* number of the first tally: numbers are not used again */
+static column allocated;
 static tm_lock traces_lock;
 
 /* Frame 0 and node 1 say that the tables are full: they are there before that can be. Node 0 is the root. */
@@ -104,10 +107,13 @@ bool tm_traces_init(void) {
               column_init(&lines, sizeof(uint32_t), MOST_LINES) &&
               column_init(&frames, sizeof(tm_frame_row), MOST_FRAMES) && column_init(&tiers, 1, MOST_FRAMES) &&
               column_init(&nodes, sizeof(tm_node_row), MOST_NODES) && column_init(&tallies, sizeof(tm_tally_row), MOST_TALLIES);
+    if (ok && tm_count_allocated) ok = column_init(&allocated, sizeof *tm_allocated, nodes.most);
     if (!ok) {
         tm_traces_clear();
         return false;
     }
+    tm_allocated = allocated.rows;
+    if (tm_allocated && allocated.most < nodes.most) nodes.most = allocated.most;
     tm_frame(TM_FRAME_UNKNOWN, TM_UNKNOWN_MEMORY, 0, 0, 0);
     plant_tree();
     return true;
@@ -126,6 +132,7 @@ void tm_tree_clear(void) {
     index_drop(&node_index);
     if (nodes.rows) {
         os_discard(nodes.rows, nodes.reserved);
+        if (tm_allocated) os_discard(allocated.rows, allocated.reserved);
         plant_tree();
     }
     tm_traces_generation++;
@@ -137,7 +144,8 @@ void tm_traces_clear(void) {
     index_drop(&script_index);
     index_drop(&frame_index);
     index_drop(&node_index);
-    column *all[] = {&string_ends, &string_bytes, &scripts, &lines, &frames, &tiers, &nodes, &tallies};
+    column *all[] = {&string_ends, &string_bytes, &scripts, &lines, &frames, &tiers, &nodes, &tallies, &allocated};
+    tm_allocated = NULL;
     for (size_t i = 0; i < sizeof all / sizeof *all; i++) column_drop(all[i]);
     tm_traces_generation++;
 }

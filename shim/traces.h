@@ -71,6 +71,16 @@ tm_tally_row *tm_tally_at(uint32_t tally);
 void tm_tallies_each(void (*each)(uint64_t size, uint32_t node, double blocks, void *context), void *context);
 uint64_t tm_tallies_count(void);
 
+/*
+ * Bytes ever asked for, by node: only where the process was started with that wish, for it costs an access to memory that
+ * all threads share. Else NULL.
+ */
+extern bool tm_count_allocated;
+extern uint64_t *tm_allocated;
+static inline void tm_count(uint32_t node, uint64_t size) {
+    if (tm_unlikely(tm_allocated != NULL)) __atomic_fetch_add(&tm_allocated[node], size, __ATOMIC_RELAXED);
+}
+
 /* With the gate closed: for images. Counts, and the columns as they lie in memory. */
 typedef struct tm_frame_row {
     uint32_t kind, owner, line, column;

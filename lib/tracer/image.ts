@@ -21,6 +21,8 @@ export interface Image {
   readonly frameTiers: Uint32Array;
   readonly nodeParent: Uint32Array;
   readonly nodeFrame: Uint32Array;
+  /** Bytes ever asked for, by node; empty where that was not counted. */
+  readonly nodeAllocated: Float64Array;
   readonly rowSize: Float64Array;
   readonly rowBlocks: Float64Array;
   readonly rowNode: Uint32Array;
@@ -55,6 +57,7 @@ export function readImage(bytes: Uint8Array<ArrayBuffer>): Image {
   const frameKind = u32s(frames, u64()), frameOwner = u32s(frames, u64());
   const frameLine = u32s(frames, u64()), frameColumn = u32s(frames, u64()), frameTiers = u32s(frames, u64());
   const nodes = u64(), nodeParent = u32s(nodes, u64()), nodeFrame = u32s(nodes, u64());
+  const counted = u64(), nodeAllocated = f64s(counted, u64());
   const rows = u64(), rowSize = f64s(rows, u64()), rowBlocks = f64s(rows, u64());
   const rowNode = u32s(rows, u64()), rowDomain = u32s(rows, u64());
   const counterCount = u64(), counterOffset = u64();
@@ -75,6 +78,7 @@ export function readImage(bytes: Uint8Array<ArrayBuffer>): Image {
     frameTiers,
     nodeParent,
     nodeFrame,
+    nodeAllocated,
     rowSize,
     rowBlocks,
     rowNode,

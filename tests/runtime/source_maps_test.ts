@@ -34,7 +34,7 @@ function textOf(text: string) {
 }
 
 test("a source map is taken only for just the text that it is of", () => {
-  const map = { version: 3, sources: ["a.ts"], names: [], mappings: "AAAA" };
+  const map: SourceMap = { version: 3, sources: ["a.ts"], mappings: "AAAA" };
   const code = "f();\n";
   const inline = `${code}//# sourceMappingURL=data:application/json;base64,${btoa(JSON.stringify(map))}\n// more\n`;
   const external = `${code}//# sourceMappingURL=main.js.map\n`;

@@ -59,8 +59,8 @@ void tm_hooks_resolve(void) {
     if (!done) {
         void *(*ours)(size_t) = tm_hook_malloc;
         void *theirs = dlsym(RTLD_DEFAULT, "malloc");
-        tm_preloaded = !memcmp(&ours, &theirs, sizeof theirs);
-        void *scope = tm_preloaded ? RTLD_NEXT : RTLD_DEFAULT;
+        tm_preloaded = TM_LINKED || !memcmp(&ours, &theirs, sizeof theirs);
+        void *scope = tm_preloaded && !TM_LINKED ? RTLD_NEXT : RTLD_DEFAULT;
         TM_HOOKS(LOOK_UP)
         LOOK_UP(malloc_usable_size)
         __atomic_store_n(&done, 1, __ATOMIC_RELEASE);
@@ -214,6 +214,8 @@ HOOK size_t tm_hook_malloc_usable_size(void *block) {
 }
 
 /* The names that programs call. Inside the shim they could mean libc's, when it was not preloaded. */
+#if !TM_LINKED
 #define EXPORT(name) TM_EXPORT extern __typeof__(tm_hook_##name) name __attribute__((alias("tm_hook_" #name)));
 TM_HOOKS(EXPORT)
 EXPORT(malloc_usable_size)
+#endif

@@ -17,6 +17,11 @@
     HOOK(valloc)         \
     HOOK(pvalloc)
 
+/* Linked into a program that calls the hooks by their names, for tests with an allocator that must stay in front. */
+#ifndef TM_LINKED
+#define TM_LINKED 0
+#endif
+
 void *tm_hook_malloc(size_t size);
 void *tm_hook_calloc(size_t count, size_t size);
 void *tm_hook_realloc(void *block, size_t size);

@@ -326,7 +326,7 @@ static void put_image(struct sink *sink, const tm_image *h, const struct rows *r
     COLUMN(h->frame_count, NATIVE ? native_names[i] : SITE ? TM_UNKNOWN_POSITION : frames[i].owner);
     COLUMN(h->frame_count, NATIVE ? 0 : frames[i].line);
     COLUMN(h->frame_count, NATIVE ? 0 : frames[i].column);
-    COLUMN(h->frame_count, tm_frame_tiers()[i]);
+    COLUMN(h->frame_count, __atomic_load_n(&tm_frame_tiers()[i], __ATOMIC_RELAXED));
     COLUMN(h->node_count, nodes[i].parent);
     COLUMN(h->node_count, nodes[i].frame);
     align(sink);

@@ -36,13 +36,21 @@ static inline long call6(long number, long a, long b, long c, long d, long e, lo
 #define CALL3(n, a, b, c) call6(n, (long)(a), (long)(b), (long)(c), 0, 0, 0)
 #define FAILED(result) ((unsigned long)(result) > -4096ul)
 
+#ifdef __SANITIZE_THREAD__ /* which must know of memory that is someone else's now */
+#define MAP(...) ((long)mmap(__VA_ARGS__))
+#define UNMAP(start, bytes) munmap(start, bytes)
+#else
+#define MAP(start, bytes, protection, flags, file, offset) \
+    call6(SYS_mmap, start, (long)(bytes), protection, flags, file, offset)
+#define UNMAP(start, bytes) CALL3(SYS_munmap, start, bytes, 0)
+#endif
+
 void *os_map(size_t bytes) {
-    long address = call6(SYS_mmap, 0, (long)bytes, PROT_READ | PROT_WRITE,
-                         MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    long address = MAP(0, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     return FAILED(address) ? NULL : (void *)address;
 }
 
-void os_unmap(void *start, size_t bytes) { CALL3(SYS_munmap, start, bytes, 0); }
+void os_unmap(void *start, size_t bytes) { UNMAP(start, bytes); }
 
 void os_discard(void *start, size_t bytes) { CALL3(SYS_madvise, start, bytes, MADV_DONTNEED); }
 

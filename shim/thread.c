@@ -18,6 +18,9 @@ static uint64_t lost_threads;
 
 /* ---- records ---- */
 
+/* Threads come at any time, also while the gate is closed. */
+static uint32_t records_now(void) { return __atomic_load_n(&record_count, __ATOMIC_ACQUIRE); }
+
 static tm_thread *fresh_record(void) {
     static tm_thread *spare;
     static uint32_t spare_count;
@@ -47,7 +50,8 @@ static tm_thread *find_free(int32_t id) {
         tm_thread *record = records[i];
         /* The caller has no record: one with its number belonged to a thread that is gone. */
         if (record->id == id || (record->id && look_for_dead && !os_thread_alive(record->id))) {
-            record->busy = 0;
+            (void)__atomic_load_n(&record->busy, __ATOMIC_ACQUIRE); /* all that it wrote before it left the tracer */
+            __atomic_store_n(&record->busy, 0, __ATOMIC_RELAXED);
             record->id = 0;
         }
         if (record->id) continue;
@@ -67,7 +71,7 @@ tm_thread *tm_thread_attach(void) {
     if (!record) record = fresh_record();
     if (record) {
         record->id = id;
-        record->busy = 0;
+        __atomic_store_n(&record->busy, 0, __ATOMIC_RELAXED);
         record->calls = 0;
         record->thread_node = 0;
         record->muted = 0;
@@ -89,14 +93,15 @@ uint64_t tm_lost_threads(void) { return lost_threads; }
 
 uint64_t tm_lost_nested(void) {
     uint64_t sum = 0;
-    for (uint32_t i = 0; i < record_count; i++) sum += records[i]->lost_nested;
+    for (uint32_t i = 0, count = records_now(); i < count; i++)
+        sum += __atomic_load_n(&records[i]->lost_nested, __ATOMIC_RELAXED);
     return sum;
 }
 
 tm_thread *tm_hide_begin(void) {
     tm_thread *self = tm_self ? tm_self : tm_thread_attach();
     if (!self || self->busy) return NULL;
-    self->busy = TM_HIDDEN;
+    __atomic_store_n(&self->busy, TM_HIDDEN, __ATOMIC_RELAXED);
     return self;
 }
 
@@ -116,7 +121,7 @@ bool tm_gate_wait(tm_thread *self) {
         tm_leave(self);
         if (gate == TM_GATE_OFF) return false;
         os_wait(&tm_gate, TM_GATE_CLOSED, 50);
-        self->busy = TM_BUSY;
+        __atomic_store_n(&self->busy, TM_BUSY, __ATOMIC_RELAXED);
         __atomic_thread_fence(__ATOMIC_SEQ_CST);
     }
 }
@@ -132,7 +137,7 @@ void tm_gate_close(void) {
         __atomic_store_n(&tm_gate_fenced, true, __ATOMIC_SEQ_CST);
         for (int i = 0; i < 1000; i++) os_yield();
     }
-    for (uint32_t i = 0; i < __atomic_load_n(&record_count, __ATOMIC_ACQUIRE); i++) {
+    for (uint32_t i = 0; i < records_now(); i++) {
         tm_thread *record = records[i];
         if (record == tm_self) continue;
         for (unsigned turns = 0; __atomic_load_n(&record->busy, __ATOMIC_ACQUIRE); turns++) {
@@ -151,7 +156,7 @@ void tm_gate_open(bool tracing) {
 }
 
 void tm_each_thread(void (*each)(tm_thread *, void *), void *context) {
-    for (uint32_t i = 0; i < record_count; i++) each(records[i], context);
+    for (uint32_t i = 0, count = records_now(); i < count; i++) each(records[i], context);
 }
 
 /* ---- bytes traced ---- */
@@ -161,8 +166,7 @@ static int64_t highest;
 
 static int64_t others(const tm_thread *self) {
     int64_t sum = 0;
-    uint32_t count = __atomic_load_n(&record_count, __ATOMIC_ACQUIRE);
-    for (uint32_t i = 0; i < count; i++)
+    for (uint32_t i = 0, count = records_now(); i < count; i++)
         if (records[i] != self) sum += __atomic_load_n(&records[i]->delta, __ATOMIC_RELAXED);
     return sum;
 }
@@ -170,14 +174,15 @@ static int64_t others(const tm_thread *self) {
 void tm_flush(tm_thread *self) {
     int64_t delta = self->delta, high = self->high;
     int64_t before = __atomic_fetch_add(&flushed, delta, __ATOMIC_RELAXED);
-    self->delta = self->high = 0;
+    __atomic_store_n(&self->delta, 0, __ATOMIC_RELAXED);
+    self->high = 0;
     int64_t peak = before + others(self) + high, seen = __atomic_load_n(&highest, __ATOMIC_RELAXED);
     while (peak > seen && !__atomic_compare_exchange_n(&highest, &seen, peak, true, __ATOMIC_RELAXED, __ATOMIC_RELAXED)) {}
 }
 
 void tm_traced_memory(uint64_t *current, uint64_t *peak) {
     int64_t sum = flushed + others(NULL), top = highest;
-    for (uint32_t i = 0; i < record_count; i++) {
+    for (uint32_t i = 0, count = records_now(); i < count; i++) {
         int64_t high = sum - records[i]->delta + records[i]->high;
         if (high > top) top = high;
     }
@@ -190,7 +195,7 @@ int64_t tm_traced_roughly(void) { return __atomic_load_n(&flushed, __ATOMIC_RELA
 
 void tm_traced_reset(bool everything) {
     int64_t sum = everything ? 0 : flushed + others(NULL);
-    for (uint32_t i = 0; i < record_count; i++) records[i]->delta = records[i]->high = 0;
+    for (uint32_t i = 0, count = records_now(); i < count; i++) records[i]->delta = records[i]->high = 0;
     flushed = highest = sum;
 }
 

@@ -51,20 +51,20 @@ bool tm_gate_wait(tm_thread *self);
  * all threads pass (membarrier), so that the common path has no fence.
  */
 static inline tm_thread *tm_enter(void) {
-    if (tm_likely(tm_gate == TM_GATE_OFF)) return NULL;
+    if (tm_likely(__atomic_load_n(&tm_gate, __ATOMIC_RELAXED) == TM_GATE_OFF)) return NULL;
     tm_thread *self = tm_self;
     if (tm_unlikely(!self)) {
         self = tm_thread_attach();
         if (!self) return NULL;
     }
     if (tm_unlikely(self->busy)) {
-        self->lost_nested += self->busy == TM_BUSY;
+        if (self->busy == TM_BUSY) __atomic_store_n(&self->lost_nested, self->lost_nested + 1, __ATOMIC_RELAXED);
         return NULL;
     }
-    self->busy = TM_BUSY;
-    if (tm_unlikely(tm_gate_fenced)) __atomic_thread_fence(__ATOMIC_SEQ_CST);
+    __atomic_store_n(&self->busy, TM_BUSY, __ATOMIC_RELAXED);
+    if (tm_unlikely(__atomic_load_n(&tm_gate_fenced, __ATOMIC_RELAXED))) __atomic_thread_fence(__ATOMIC_SEQ_CST);
     else __atomic_signal_fence(__ATOMIC_SEQ_CST);
-    if (tm_unlikely(tm_gate != TM_GATE_OPEN) && !tm_gate_wait(self)) return NULL;
+    if (tm_unlikely(__atomic_load_n(&tm_gate, __ATOMIC_ACQUIRE) != TM_GATE_OPEN) && !tm_gate_wait(self)) return NULL;
     return self;
 }
 
@@ -99,7 +99,7 @@ void tm_flush(tm_thread *self);
 
 static inline void tm_account(tm_thread *self, int64_t bytes) {
     int64_t delta = self->delta + bytes;
-    self->delta = delta;
+    __atomic_store_n(&self->delta, delta, __ATOMIC_RELAXED); /* others add it up */
     if (delta > self->high) self->high = delta;
     if (tm_unlikely((uint64_t)(delta + TM_FLUSH_BYTES) > 2 * TM_FLUSH_BYTES)) tm_flush(self);
 }

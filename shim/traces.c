@@ -34,6 +34,10 @@ static void column_drop(column *c) {
     memset(c, 0, sizeof *c);
 }
 
+/* What a row refers to, and the row itself, are there before it counts: images are taken while rows are added. */
+static void publish(column *c) { __atomic_store_n(&c->count, c->count + 1, __ATOMIC_RELEASE); }
+static uint32_t published(const column *c) { return __atomic_load_n(&c->count, __ATOMIC_ACQUIRE); }
+
 /* An open-addressing index into a column: slots hold row + 1. Readers take no lock; growth leaves the old one be. */
 typedef struct index_slots {
     struct index_slots *older;
@@ -204,7 +208,7 @@ uint32_t tm_string(const char *bytes, size_t length) {
             string_bytes.count += (uint32_t)length;
             result = string_ends.count;
             ((uint64_t *)string_ends.rows)[result] = string_bytes.count;
-            string_ends.count++;
+            publish(&string_ends);
             index_insert(&string_index, hash, result);
         }
     }
@@ -254,7 +258,7 @@ uint32_t tm_script_add(const tm_script *script) {
     if (scripts.count < scripts.most && index_reserve(&script_index, hash_of_script)) {
         result = scripts.count;
         ((tm_script *)scripts.rows)[result] = *script;
-        scripts.count++;
+        publish(&scripts);
         index_insert(&script_index, hash_of_script(result), result);
     }
     tm_lock_drop(&traces_lock);
@@ -284,13 +288,14 @@ static uint32_t intern_frame(tm_frame_row wanted, uint32_t seen_in) {
         if (!found && frames.count < frames.most) {
             ((tm_frame_row *)frames.rows)[frames.count] = wanted;
             ((uint8_t *)tiers.rows)[frames.count] = 0;
-            tiers.count = ++frames.count;
+            publish(&tiers);
+            publish(&frames);
             found = frames.count;
             index_insert(&frame_index, hash, found - 1);
         }
         if (found) {
             result = found - 1;
-            ((uint8_t *)tiers.rows)[result] |= (uint8_t)seen_in;
+            __atomic_or_fetch((uint8_t *)tiers.rows + result, (uint8_t)seen_in, __ATOMIC_RELAXED);
         }
     }
     tm_lock_drop(&traces_lock);
@@ -334,7 +339,7 @@ uint32_t tm_node(uint32_t parent, uint32_t frame) {
         if (nodes.count < nodes.most && index_reserve(&node_index, hash_of_node)) {
             node = nodes.count;
             ((tm_node_row *)nodes.rows)[node] = (tm_node_row){parent, frame};
-            nodes.count++;
+            publish(&nodes);
             index_insert(&node_index, hash, node);
         } else {
             node = parent ? parent : NODE_MEMORY;
@@ -405,12 +410,12 @@ uint64_t tm_tallies_count(void) {
 
 /* ---- for images ---- */
 
-uint32_t tm_frame_count(void) { return frames.count; }
+uint32_t tm_frame_count(void) { return published(&frames); }
 const tm_frame_row *tm_frame_rows(void) { return frames.rows; }
 const uint8_t *tm_frame_tiers(void) { return tiers.rows; }
-uint32_t tm_node_count(void) { return nodes.count; }
+uint32_t tm_node_count(void) { return published(&nodes); }
 const tm_node_row *tm_node_rows(void) { return nodes.rows; }
-uint32_t tm_script_count(void) { return scripts.count; }
-uint32_t tm_string_count(void) { return string_ends.count; }
+uint32_t tm_script_count(void) { return published(&scripts); }
+uint32_t tm_string_count(void) { return published(&string_ends); }
 const uint64_t *tm_string_ends(void) { return string_ends.rows; }
 const char *tm_string_bytes(void) { return string_bytes.rows; }

@@ -2,7 +2,7 @@
  * What programs do that allocators, and whoever stands before them, break at. Run preloaded, or with the shim's path behind
  * the test's name to have it hooked in at run time. Ends with 0, or says what was expected and ends with 1.
  *
- *   stress TEST [SHIM]       SCALE in the environment multiplies the work (1)
+ *   stress TEST [SHIM]       SCALE in the environment multiplies the work (1; 0 is the least)
  */
 #include <dlfcn.h>
 #include <errno.h>
@@ -70,7 +70,9 @@ typedef struct block {
 
 enum { SLOTS = 8192 };
 static block *shared[SLOTS];
-static volatile bool stopping;
+static bool stopping;
+#define STOPPING __atomic_load_n(&stopping, __ATOMIC_RELAXED)
+#define SET_STOPPING(value) __atomic_store_n(&stopping, value, __ATOMIC_RELAXED)
 
 static uint64_t next_random(uint64_t *state) {
     *state = *state * 6364136223846793005ull + 1442695040888963407ull;
@@ -92,7 +94,7 @@ static block *fresh_block(uint64_t *state) {
 }
 
 static void churn(uint64_t *state, int rounds) {
-    for (int i = 0; i < rounds && !stopping; i++)
+    for (int i = 0; i < rounds && !STOPPING; i++)
         free(__atomic_exchange_n(&shared[next_random(state) % SLOTS], fresh_block(state), __ATOMIC_ACQ_REL));
 }
 
@@ -105,7 +107,7 @@ static void *short_life(void *seed) {
 /* Threads that start threads, so that they begin and end all the time. */
 static void *long_life(void *seed) {
     uint64_t state = (uint64_t)seed * 77 + 1;
-    for (int i = 0; i < 4 * scale && !stopping; i++) {
+    for (int i = 0; i < 4 * scale + 1 && !STOPPING; i++) {
         pthread_t child;
         churn(&state, 500);
         if (pthread_create(&child, NULL, short_life, (void *)(uintptr_t)next_random(&state)) == 0) {
@@ -130,7 +132,7 @@ static void free_shared(void) {
 static pthread_t workers[64];
 
 static void start_workers(int count, void *(*work)(void *)) {
-    stopping = false;
+    SET_STOPPING(false);
     for (int i = 0; i < count; i++) EXPECT(!pthread_create(&workers[i], NULL, work, (void *)(uintptr_t)(i + 1)), "no thread");
 }
 
@@ -139,13 +141,13 @@ static void join_workers(int count) {
 }
 
 static void stop_workers(int count) {
-    stopping = true;
+    SET_STOPPING(true);
     join_workers(count);
 }
 
 static void *until_stopped(void *seed) {
     uint64_t state = (uint64_t)seed * 99 + 1;
-    while (!stopping) churn(&state, 100);
+    while (!STOPPING) churn(&state, 100);
     return NULL;
 }
 
@@ -171,7 +173,7 @@ static void threads(void) {
 
 static void start_and_stop(void) {
     start_workers(3, until_stopped);
-    for (int i = 0; i < 1000 * scale; i++) {
+    for (int i = 0; i < (scale ? 1000 * scale : 50); i++) {
         EXPECT(shim.stop() == TM_OK, "stop");
         EXPECT(shim.start(1) == TM_OK, "start");
         if (i % 100 == 0) shim.release(shim.snapshot()), shim.clear();
@@ -206,7 +208,7 @@ static void signal_storm(void) {
     timer_t timer;
     uint64_t before = current();
     EXPECT(!timer_create(CLOCK_MONOTONIC, &event, &timer) && !timer_settime(timer, 0, &interval, NULL), "no timer");
-    for (unsigned i = 0; handled < 5000 * scale; i++) shim.track(16, 0x10000 + 64 * (i % 1000), 48);
+    for (unsigned i = 0; handled < 5000 * scale + 500; i++) shim.track(16, 0x10000 + 64 * (i % 1000), 48);
     timer_delete(timer);
     for (unsigned i = 0; i < 1000; i++) shim.track(16, 0x10000 + 64 * i, 0);
     expect_size(before, 0);
@@ -227,7 +229,7 @@ static void forks(void) {
     extern char **environ;
     start_workers(4, until_stopped);
     char *arguments[] = {"true", NULL};
-    for (int i = 0; i < 60 * scale; i++) {
+    for (int i = 0; i < 60 * scale + 5; i++) {
         pid_t child = fork();
         if (child == 0) {
             uint64_t before = current();
@@ -259,7 +261,7 @@ static void forks(void) {
 /* ---- libraries that come and go ---- */
 
 static void *open_and_close(void *path) {
-    for (int i = 0; i < 200 * scale; i++) {
+    for (int i = 0; i < 200 * scale + 20; i++) {
         void *library = dlopen(path, RTLD_NOW | RTLD_LOCAL), *symbol = library ? dlsym(library, "library_block") : NULL;
         EXPECT(symbol, "%s", dlerror());
         void *(*make)(size_t);
@@ -311,7 +313,7 @@ static void *ends_soon(void *unused) {
 
 static void *ever_new(void *seed) {
     (void)seed;
-    while (!stopping) {
+    while (!STOPPING) {
         pthread_t thread;
         void *result = NULL;
         if (!pthread_create(&thread, NULL, ends_soon, (void *)(uintptr_t)(rand() % 5))) pthread_join(thread, &result);
@@ -323,7 +325,7 @@ static void *ever_new(void *seed) {
 static void thread_ends(void) {
     pthread_key_create(&last_words, at_thread_end);
     start_workers(8, ever_new);
-    for (int i = 0; i < 200 * scale; i++) {
+    for (int i = 0; i < 200 * scale + 20; i++) {
         shim.release(shim.snapshot());
         current();
     }

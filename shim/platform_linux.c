@@ -146,7 +146,7 @@ bool os_each_mapping(void (*each)(const os_mapping *, void *), void *context) {
     /* Two passes: the image's other mappings may come before the one with the entry point. */
     for (int pass = 0; pass < 2 && ok; pass++) {
         CALL3(SYS_lseek, file, 0, SEEK_SET);
-        char buffer[1024]; /* stacks can be small: of a line with a long path the beginning is enough */
+        char buffer[512]; /* stacks can be small: of a line with a long path the beginning is enough */
         size_t filled = 0;
         bool rest = false; /* of such a line comes next */
         for (;;) {

@@ -44,7 +44,7 @@ function build(compiler: string, sanitizer: string): string {
   const sources = readdirSync(`${root}shim`).filter((name) => name.endsWith(".c") && name !== "ends.c");
   const all = [...flags, `-fsanitize=${sanitizer}`, "-DTM_LINKED=1"];
   run(compiler, [...all, ...hooks, "-c", `${root}tests/unbreakable/stress.c`, "-o", `${target}.o`]);
-  run(compiler, [...all, ...sources.map((name) => `${root}shim/${name}`), `${target}.o`, "-ldl", "-o", target]);
+  run(compiler, [...all, ...sources.map((name) => `${root}shim/${name}`), `${target}.o`, "-ldl", "-lm", "-o", target]);
   return target;
 }
 

@@ -14,6 +14,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -350,16 +351,29 @@ static void on_small_alternate(int number) {
     handled++;
 }
 
+/* Room for a handler beside what the system itself puts there; sanitizers make frames larger. */
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define HANDLER_BYTES 32768
+#else
+#define HANDLER_BYTES 3072
+#endif
+
 static void *with_small_alternate(void *unused) {
     (void)unused;
-    static char memory[64 * 1024];
-    size_t least = (size_t)sysconf(_SC_MINSIGSTKSZ);
-    stack_t stack = {.ss_sp = memory, .ss_size = least + 1024 > sizeof memory ? sizeof memory : least + 1024};
+    /* Below it there is a page that nobody may touch. */
+    size_t bytes = (size_t)sysconf(_SC_MINSIGSTKSZ) + HANDLER_BYTES, pages = (bytes + 4095) & ~4095ul;
+    char *memory = mmap(NULL, 4096 + pages, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    EXPECT(memory != MAP_FAILED && !mprotect(memory, 4096, PROT_NONE), "no guarded stack");
+    stack_t stack = {.ss_sp = memory + 4096, .ss_size = bytes};
     EXPECT(!sigaltstack(&stack, NULL), "no sigaltstack");
     /* The thread's first call ever is made on that stack. */
     raise(SIGUSR1);
     stack.ss_flags = SS_DISABLE;
     sigaltstack(&stack, NULL);
+    size_t unused_bytes = 0;
+    while (unused_bytes < bytes && !memory[4096 + unused_bytes]) unused_bytes++;
+    if (getenv("STRESS_VERBOSE")) printf("%zu of %zu bytes left\n", unused_bytes, bytes);
+    munmap(memory, 4096 + pages);
     return NULL;
 }
 

@@ -53,17 +53,23 @@ export const run: Command = {
   notes: "The program's arguments, standard streams, exit code and signals are passed through, and recorded nowhere.",
   async run(args: Arguments): Promise<number> {
     const plan = makePlan(args);
-    const folder = mkdtempSync(join(tmpdir(), "tracemalloc-"));
-    try {
-      const { pid, code, signal } = await runProgram(plan, folder);
-      reportSnapshots(plan, folder, pid, signal);
-      if (signal !== null) dieBy(signal);
-      return code ?? 1;
-    } finally {
-      rmSync(folder, { recursive: true, force: true });
-    }
+    const { code, signal } = await inTemporaryFolder(async (folder) => {
+      const ended = await runProgram(plan, folder);
+      reportSnapshots(plan, folder, ended.pid, ended.signal);
+      return ended;
+    });
+    return signal === null ? code ?? 1 : await dieBy(signal);
   },
 };
+
+async function inTemporaryFolder<T>(work: (folder: string) => Promise<T>): Promise<T> {
+  const folder = mkdtempSync(join(tmpdir(), "tracemalloc-"));
+  try {
+    return await work(folder);
+  } finally {
+    rmSync(folder, { recursive: true, force: true });
+  }
+}
 
 /** What is to be done; all that can be checked before it begins, was. */
 interface Plan {
@@ -397,8 +403,12 @@ function scriptName(script: string): string {
   return script.startsWith("file:") ? fileURLToPath(script) : script;
 }
 
-/** Whoever waits for us is to see what the program ended by. */
-function dieBy(signal: NodeJS.Signals): void {
-  // Runtimes let the first fault pass, and the next one end the process.
-  for (let i = 0; i < 2; i++) process.kill(process.pid, signal);
+/** Whoever waits for us is to see what the program ended by. Returns what a shell makes of it, where that does not end us. */
+async function dieBy(signal: NodeJS.Signals): Promise<number> {
+  // Runtimes take their time, and let the first fault pass.
+  for (let i = 0; i < 3; i++) {
+    process.kill(process.pid, signal);
+    await new Promise((resolve) => setTimeout(resolve, 500));
+  }
+  return 128 + system.signals[signal];
 }

@@ -1,7 +1,7 @@
 /** However a program ends, it ends as it does untraced, and there is a snapshot. */
 import { assertEquals } from "@std/assert";
 import { spawnSync } from "node:child_process";
-import { statSync } from "node:fs";
+import { mkdtempSync, readdirSync, statSync } from "node:fs";
 import process from "node:process";
 import { after, test } from "node:test";
 import { compile, deno, makeFolder, ownersOf, run } from "./run.ts";
@@ -24,10 +24,12 @@ for (const way of ways) {
       env: { ...process.env, ...env },
     });
     const output = folder.path(`${way}.snapshot`);
-    const traced = run(["-o", output, program, way, library], { env });
+    const temporary = mkdtempSync(folder.path("tmp-"));
+    const traced = run(["-o", output, program, way, library], { env: { ...env, TMPDIR: temporary } });
     assertEquals([traced.status, traced.signal], [untraced.status, untraced.signal], traced.stderr);
     assertEquals(traced.stdout, untraced.stdout);
     assertEquals(ownersOf(1_999_907, output), [`${program}:13`]);
     assertEquals(statSync(output).mode & 0o777, 0o600);
+    assertEquals(readdirSync(temporary), []);
   });
 }

@@ -10,6 +10,7 @@ export { compareFiles } from "./lib/aggregate/compare_files.ts";
 export { mergeFiles } from "./lib/aggregate/merge_files.ts";
 export type { SnapshotSource } from "./lib/aggregate/source.ts";
 export type { ByteSource } from "./lib/format/reader.ts";
+export type { Damage, LoadOptions } from "./lib/model/codec.ts";
 export { Domain, type DomainName } from "./lib/model/domain.ts";
 export { DomainFilter } from "./lib/model/domain_filter.ts";
 export { NotTracingError, SnapshotFormatError, TracemallocError, UnsupportedError } from "./lib/model/errors.ts";

@@ -1,6 +1,7 @@
 import type { SnapshotBatch } from "../format/decoder.ts";
 import { SnapshotReader } from "../format/reader.ts";
 import { type ByteSink, SnapshotWriter } from "../format/writer.ts";
+import type { Damage, LoadOptions } from "../model/codec.ts";
 import type { AttributionCount, SnapshotMetadata } from "../model/columns.ts";
 import { foldRows, type TraceRows } from "../model/fold_rows.ts";
 import { PairTable } from "../model/pair_table.ts";
@@ -34,7 +35,7 @@ export async function mergeFiles(
   target: string | WritableStream<Uint8Array>,
 ): Promise<void> {
   if (typeof target === "string") {
-    await mergeWatched(sources, target, () => {});
+    await mergeWatched(sources, target);
     return;
   }
   const writer = target.getWriter();
@@ -43,7 +44,7 @@ export async function mergeFiles(
     for (const chunk of chunks.splice(0)) await writer.write(chunk);
   };
   try {
-    await merge(sources, { write: (bytes) => chunks.push(bytes.slice()) }, drain);
+    await merge(sources, { write: (bytes) => chunks.push(bytes.slice()) }, drain, {});
     await drain();
     await writer.close();
   } catch (error) {
@@ -52,20 +53,24 @@ export async function mergeFiles(
   }
 }
 
-/**
- * Merges into a file, see {@link mergeFiles}.
- *
- * @param watch Called now and then with the number of bytes that were read.
- */
+/** How to merge, and who wants to know. */
+export interface MergeOptions extends LoadOptions {
+  /** Called now and then with the number of bytes that were read. */
+  readonly watch?: (bytes: number) => void;
+  /** Called for every source of which not all could be read; only with `partial`. */
+  readonly damaged?: (source: SnapshotSource, damage: Damage) => void;
+}
+
+/** Merges into a file, see {@link mergeFiles}. */
 export async function mergeWatched(
   sources: Iterable<SnapshotSource>,
   target: string,
-  watch: (bytes: number) => void,
+  options: MergeOptions = {},
 ): Promise<void> {
   const { openReplacement } = await import("../format/file.ts");
   const replacement = openReplacement(target);
   try {
-    await merge(sources, replacement, (bytes) => Promise.resolve(watch(bytes)));
+    await merge(sources, replacement, (bytes) => Promise.resolve(options.watch?.(bytes)), options);
     replacement.commit();
   } catch (error) {
     replacement.abort();
@@ -78,17 +83,21 @@ async function merge(
   sources: Iterable<SnapshotSource>,
   sink: ByteSink,
   between: (bytes: number) => Promise<void>,
+  options: MergeOptions,
 ): Promise<void> {
   const merger = new Merger(sink);
   let before = 0;
   for (const source of sources) {
-    const reader = new SnapshotReader();
+    const reader = new SnapshotReader(options);
     merger.begin();
     for await (const batch of batchesOf(source, reader)) {
       merger.add(batch);
       await between(before + reader.offset);
     }
     before += reader.offset;
+    if (reader.damage === null) continue;
+    merger.allowFrames(reader.deepest);
+    options.damaged?.(source, reader.damage);
   }
   merger.finish();
 }
@@ -187,6 +196,11 @@ class Merger {
         this.#addTraces(batch);
         break;
     }
+  }
+
+  /** Raises the limit of frames, which a source that was cut may not have told. */
+  allowFrames(frames: number): void {
+    this.#tracebackLimit = Math.max(this.#tracebackLimit, frames);
   }
 
   finish(): void {

@@ -1,6 +1,6 @@
-import type { Damage } from "../format/container.ts";
 import type { SnapshotTotals } from "../format/decoder.ts";
-import { type ReadOptions, SnapshotReader } from "../format/reader.ts";
+import { SnapshotReader } from "../format/reader.ts";
+import type { Damage, LoadOptions } from "../model/codec.ts";
 import type { SnapshotMetadata } from "../model/columns.ts";
 import { batchesOf, type SnapshotSource } from "./source.ts";
 
@@ -17,7 +17,7 @@ export interface SnapshotSummary {
 }
 
 /** How to read, and who wants to know how far that is. */
-export interface SummarizeOptions extends ReadOptions {
+export interface SummarizeOptions extends LoadOptions {
   /** Called now and then with the number of bytes that were read. */
   readonly watch?: (bytes: number) => void;
 }

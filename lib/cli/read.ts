@@ -42,7 +42,7 @@ export async function readInto(
 
 /** Says on standard error that a file is not all there. */
 export function warnOfDamage(path: string, damage: { readonly text: string }): void {
-  printError(`tracemalloc: warning: ${path} is cut or damaged: ${damage.text}; what is shown is what was whole\n`);
+  printError(`tracemalloc: warning: ${path} is cut or damaged: ${damage.text}; what is taken is what was whole\n`);
 }
 
 /** The operands of a command that has a number of them. */

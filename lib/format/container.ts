@@ -1,4 +1,5 @@
 import { ByteBuffer } from "flatbuffers";
+import type { Damage } from "../model/codec.ts";
 import { SnapshotFormatError } from "../model/errors.ts";
 import { crc32 } from "./crc32.ts";
 import { Message } from "./generated/message.ts";
@@ -10,14 +11,6 @@ export interface FramedMessage {
   /** Where its record starts in the file. */
   readonly offset: number;
   readonly message: Message;
-}
-
-/** How a file ended before its end. */
-export interface Damage {
-  /** Where the first byte is that could not be used. */
-  readonly offset: number;
-  /** What was expected there and what was found, as the end of a sentence. */
-  readonly text: string;
 }
 
 /**

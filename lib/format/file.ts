@@ -13,11 +13,12 @@ import {
   writeSync,
 } from "node:fs";
 import { dirname, join } from "@std/path";
+import type { LoadOptions } from "../model/codec.ts";
 import type { SnapshotColumns, SnapshotMetadata } from "../model/columns.ts";
 import { SnapshotFormatError, TracemallocError } from "../model/errors.ts";
 import type { SnapshotBatch } from "./decoder.ts";
 import { readPickle } from "./pickle.ts";
-import { type ReadOptions, type ReadResult, readSnapshot, type SnapshotReader } from "./reader.ts";
+import { type ReadResult, readSnapshot, type SnapshotReader } from "./reader.ts";
 import { type ByteSink, writeSnapshot } from "./writer.ts";
 
 /** Bytes that are read from a file at once. */
@@ -39,7 +40,7 @@ export function dumpSnapshot(path: string, columns: SnapshotColumns, metadata: S
  * @throws {SnapshotFormatError} Where the file is bad, cut, foreign or newer.
  * @throws {TracemallocError} Where the file cannot be read.
  */
-export function loadSnapshot(path: string, options: ReadOptions = {}): ReadResult {
+export function loadSnapshot(path: string, options: LoadOptions = {}): ReadResult {
   const bytes = readWhole(path);
   try {
     return readSnapshot(bytes, options);

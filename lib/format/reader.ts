@@ -1,27 +1,15 @@
+import type { Damage, LoadOptions, SnapshotData } from "../model/codec.ts";
 import type { SnapshotColumns, SnapshotMetadata } from "../model/columns.ts";
 import type { TraceRows } from "../model/fold_rows.ts";
-import { ContainerParser, type Damage } from "./container.ts";
+import { ContainerParser } from "./container.ts";
 import { BatchDecoder, type SnapshotBatch, type SnapshotTotals } from "./decoder.ts";
 
 /** A stream of bytes: a `ReadableStream`, or anything that can be iterated over. */
 export type ByteSource = ReadableStream<Uint8Array> | AsyncIterable<Uint8Array> | Iterable<Uint8Array>;
 
-/** How to read. */
-export interface ReadOptions {
-  /**
-   * Whether to take what is whole of a cut or damaged file instead of throwing. What is missing is then
-   * said by `damage`. A file that is foreign, newer, or wrong inside a whole message still throws.
-   */
-  readonly partial?: boolean;
-}
-
 /** A snapshot that was read. */
-export interface ReadResult {
-  readonly columns: SnapshotColumns;
-  readonly metadata: SnapshotMetadata;
+export interface ReadResult extends SnapshotData {
   readonly totals: SnapshotTotals;
-  /** Where and why reading stopped before the end; `null` where all was read. Only with `partial`. */
-  readonly damage: Damage | null;
 }
 
 /**
@@ -32,7 +20,7 @@ export class SnapshotReader {
   readonly #container: ContainerParser;
   readonly #decoder = new BatchDecoder();
 
-  constructor(options: ReadOptions = {}) {
+  constructor(options: LoadOptions = {}) {
     this.#container = new ContainerParser(options.partial ?? false);
   }
 
@@ -84,7 +72,7 @@ export class SnapshotReader {
  *
  * @throws {SnapshotFormatError} Where the file is bad, cut, foreign or newer.
  */
-export function readSnapshot(bytes: Uint8Array, options: ReadOptions = {}): ReadResult {
+export function readSnapshot(bytes: Uint8Array, options: LoadOptions = {}): ReadResult {
   const reader = new SnapshotReader(options);
   const collector = new BatchCollector();
   for (const batch of reader.push(bytes)) collector.add(batch);
@@ -97,7 +85,7 @@ export function readSnapshot(bytes: Uint8Array, options: ReadOptions = {}): Read
  *
  * @throws {SnapshotFormatError} Where the file is bad, cut, foreign or newer.
  */
-export async function readSnapshotStream(source: ByteSource, options: ReadOptions = {}): Promise<ReadResult> {
+export async function readSnapshotStream(source: ByteSource, options: LoadOptions = {}): Promise<ReadResult> {
   const reader = new SnapshotReader(options);
   const collector = new BatchCollector();
   for await (const batch of readBatches(source, reader)) collector.add(batch);

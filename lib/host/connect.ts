@@ -18,8 +18,8 @@ useCodec({
   dump(path, { columns, metadata }) {
     dumpSnapshot(toPath(path), columns, metadata);
   },
-  load(path) {
-    return loadSnapshot(toPath(path));
+  load(path, options) {
+    return loadSnapshot(toPath(path), options);
   },
   toStream({ columns, metadata }) {
     return new ReadableStream({
@@ -30,8 +30,8 @@ useCodec({
       },
     });
   },
-  fromStream(stream) {
-    return readSnapshotStream(stream);
+  fromStream(stream, options) {
+    return readSnapshotStream(stream, options);
   },
 });
 

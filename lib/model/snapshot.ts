@@ -1,6 +1,6 @@
 import { buildColumns } from "./build_columns.ts";
-import { checkWhole, describe, maxFrames } from "./check.ts";
-import { currentCodec, type SnapshotData } from "./codec.ts";
+import { checkBoolean, checkWhole, describe, maxFrames } from "./check.ts";
+import { currentCodec, type Damage, type LoadOptions, type SnapshotData } from "./codec.ts";
 import type { SnapshotColumns, SnapshotMetadata } from "./columns.ts";
 import { Dictionary } from "./dictionary.ts";
 import type { DomainFilter } from "./domain_filter.ts";
@@ -40,6 +40,7 @@ let dataOf: (snapshot: Snapshot) => SnapshotData;
 export class Snapshot {
   readonly #columns: SnapshotColumns;
   readonly #metadata: SnapshotMetadata;
+  readonly #damage: Damage | null = null;
   #traces: Traces | undefined;
 
   /**
@@ -52,8 +53,10 @@ export class Snapshot {
    */
   constructor(traces: Iterable<Trace>, tracebackLimit: number) {
     if (traces instanceof Columns) {
-      this.#columns = traces.columns;
-      this.#metadata = traces.metadata;
+      const { columns, metadata, damage } = traces.data;
+      this.#columns = columns;
+      this.#metadata = metadata;
+      this.#damage = damage;
       return;
     }
     checkWhole("tracebackLimit", tracebackLimit, maxFrames);
@@ -64,6 +67,14 @@ export class Snapshot {
   /** The most frames that a traceback could hold when the traces were taken. */
   get tracebackLimit(): number {
     return this.#columns.tracebackLimit;
+  }
+
+  /**
+   * Where and why reading stopped before the end of a cut or damaged file, of which this is what was whole; `null` where
+   * nothing is missing.
+   */
+  get damage(): Damage | null {
+    return this.#damage;
   }
 
   /** The traces, one for each block. */
@@ -122,7 +133,7 @@ export class Snapshot {
     const matcher = new RowMatcher(filters);
     // What was counted over all traces is not true of some.
     const { attribution: _, ...metadata } = this.#metadata;
-    if (matcher.keepsAll) return snapshotFromColumns(columns, this.#metadata);
+    if (matcher.keepsAll) return snapshotFromColumns(columns, this.#metadata, this.#damage);
     matcher.addFilenames(columns.filenames);
     matcher.addFrames(columns.frameFilename, columns.frameLineno);
     matcher.addNodes(columns.nodeParent.subarray(1), columns.nodeFrame.subarray(1));
@@ -132,13 +143,17 @@ export class Snapshot {
     for (let row = 0; row < traceSize.length; row++) {
       if (matcher.keeps(traceDomain[row]!, tracebackNode[traceTraceback[row]!]!)) kept[length++] = row;
     }
-    return snapshotFromColumns({
-      ...columns,
-      traceDomain: pick(traceDomain, kept, new Uint32Array(length)),
-      traceSize: pick(traceSize, kept, new Float64Array(length)),
-      traceCount: pick(traceCount, kept, new Float64Array(length)),
-      traceTraceback: pick(traceTraceback, kept, new Uint32Array(length)),
-    }, metadata);
+    return snapshotFromColumns(
+      {
+        ...columns,
+        traceDomain: pick(traceDomain, kept, new Uint32Array(length)),
+        traceSize: pick(traceSize, kept, new Float64Array(length)),
+        traceCount: pick(traceCount, kept, new Float64Array(length)),
+        traceTraceback: pick(traceTraceback, kept, new Uint32Array(length)),
+      },
+      metadata,
+      this.#damage,
+    );
   }
 
   /**
@@ -149,20 +164,30 @@ export class Snapshot {
    * @throws {UnsupportedError} Where files cannot be written, as in a browser.
    */
   dump(path: string | URL): void {
-    currentCodec().dump(path, { columns: this.#columns, metadata: this.#metadata });
+    currentCodec().dump(path, snapshotData(this));
   }
 
   /**
    * Reads a snapshot from a file.
    *
    * @param path Path of the file, or its `file:` URL.
+   * @param options Whether a part is enough.
    * @returns The snapshot.
    * @throws {SnapshotFormatError} If the file is bad, cut, foreign or newer than this library.
+   * @throws {TypeError} If an argument is of another type.
    * @throws {UnsupportedError} Where files cannot be read, as in a browser.
+   *
+   * @example What is left of a file that was cut
+   * ```ts ignore
+   * import { Snapshot } from "@x/tracemalloc";
+   *
+   * const snapshot = Snapshot.load("cut.snapshot", { partial: true });
+   * if (snapshot.damage !== null) console.warn(`not all is there: ${snapshot.damage.text}`);
+   * ```
    */
-  static load(path: string | URL): Snapshot {
-    const { columns, metadata } = currentCodec().load(path);
-    return snapshotFromColumns(columns, metadata);
+  static load(path: string | URL, options: LoadOptions = {}): Snapshot {
+    const { columns, metadata, damage } = currentCodec().load(path, checkLoadOptions(options));
+    return snapshotFromColumns(columns, metadata, damage);
   }
 
   /**
@@ -172,41 +197,51 @@ export class Snapshot {
    * @throws {UnsupportedError} Where the format is not at hand.
    */
   toStream(): ReadableStream<Uint8Array> {
-    return currentCodec().toStream({ columns: this.#columns, metadata: this.#metadata });
+    return currentCodec().toStream(snapshotData(this));
   }
 
   /**
    * Reads a snapshot from the bytes of a file.
    *
    * @param stream The bytes.
+   * @param options Whether a part is enough, as in {@linkcode Snapshot.load}.
    * @returns The snapshot.
    * @throws {SnapshotFormatError} If the bytes are bad, cut, foreign or newer than this library.
+   * @throws {TypeError} If an argument is of another type.
    * @throws {UnsupportedError} Where the format is not at hand.
    */
-  static async fromStream(stream: ReadableStream<Uint8Array>): Promise<Snapshot> {
-    const { columns, metadata } = await currentCodec().fromStream(stream);
-    return snapshotFromColumns(columns, metadata);
+  static async fromStream(stream: ReadableStream<Uint8Array>, options: LoadOptions = {}): Promise<Snapshot> {
+    const { columns, metadata, damage } = await currentCodec().fromStream(stream, checkLoadOptions(options));
+    return snapshotFromColumns(columns, metadata, damage);
   }
 
   static {
-    dataOf = (snapshot) => ({ columns: snapshot.#columns, metadata: snapshot.#metadata });
+    dataOf = (snapshot) => ({ columns: snapshot.#columns, metadata: snapshot.#metadata, damage: snapshot.#damage });
   }
 }
 
 /** What {@linkcode snapshotFromColumns} hands to the constructor instead of traces. */
 class Columns {
-  readonly columns: SnapshotColumns;
-  readonly metadata: SnapshotMetadata;
+  readonly data: SnapshotData;
 
-  constructor(columns: SnapshotColumns, metadata: SnapshotMetadata) {
-    this.columns = columns;
-    this.metadata = metadata;
+  constructor(data: SnapshotData) {
+    this.data = data;
   }
 }
 
+function checkLoadOptions(options: LoadOptions): LoadOptions {
+  if (options.partial !== undefined) checkBoolean("partial", options.partial);
+  return options;
+}
+
 /** A snapshot over columns, which must be valid and not change any more. For the rest of lib, not for users. */
-export function snapshotFromColumns(columns: SnapshotColumns, metadata: SnapshotMetadata = {}): Snapshot {
-  return new Snapshot(new Columns(columns, metadata) as unknown as Iterable<Trace>, columns.tracebackLimit);
+export function snapshotFromColumns(
+  columns: SnapshotColumns,
+  metadata: SnapshotMetadata = {},
+  damage: Damage | null = null,
+): Snapshot {
+  const data = new Columns({ columns, metadata, damage });
+  return new Snapshot(data as unknown as Iterable<Trace>, columns.tracebackLimit);
 }
 
 /** The columns of a snapshot and what is known about them; not to be changed. For the rest of lib, not for users. */

@@ -6,7 +6,7 @@ import { join } from "node:path";
 import { test } from "node:test";
 import { aggregate } from "../../lib/aggregate/aggregate.ts";
 import { compareFiles } from "../../lib/aggregate/compare_files.ts";
-import { mergeFiles } from "../../lib/aggregate/merge_files.ts";
+import { mergeFiles, mergeWatched } from "../../lib/aggregate/merge_files.ts";
 import { TracebackSums } from "../../lib/aggregate/traceback_sums.ts";
 import { summarize } from "../../lib/aggregate/summarize.ts";
 import { readSnapshot } from "../../lib/format/reader.ts";
@@ -21,6 +21,7 @@ import { Grouping, type GroupingOptions } from "../../lib/model/group.ts";
 import type { KeyType } from "../../lib/model/key_type.ts";
 import { type Snapshot, snapshotData } from "../../lib/model/snapshot.ts";
 import { filters as anyFilters, weighted } from "../laws/arbitraries.ts";
+import { fileOf, recordsOf } from "../format/records.ts";
 import { anyColumns, columnsOf, meaning, type PlainTrace } from "../format/snapshots.ts";
 
 const groupings: readonly [KeyType, boolean][] = [
@@ -187,6 +188,30 @@ test("more rows than are held at once are merged, folded where they are alike", 
   const different = await merged(rows(150_000), rows(149_999), rows(150_000));
   assertEquals(different.totals.blocks, 450_000);
   assert(different.totals.rows < 450_000);
+});
+
+test("what is whole of cut files is merged when asked for, and said", async () => {
+  const folder = mkdtempSync(join(tmpdir(), "tracemalloc-merge-"));
+  try {
+    const trace = { domain: 0, size: 8, count: 3, frames: [["a.ts", 1], ["a.ts", 2]] as const, total: 2 };
+    // Its metadata stand at the end, where they are lost.
+    const messages = recordsOf(snapshotBytes(columnsOf([trace], 9), {})).map(({ message }) => message);
+    const late = fileOf([messages[0]!, ...messages.slice(2, -1), messages[1]!, messages.at(-1)!]);
+    const { offset } = recordsOf(late).at(-2)!;
+    writeFileSync(join(folder, "cut"), late.subarray(0, offset));
+    const damaged: unknown[] = [];
+    await mergeWatched([join(folder, "cut"), join(folder, "cut")], join(folder, "out"), {
+      partial: true,
+      damaged: (source, damage) => damaged.push([source, damage.offset]),
+    });
+    assertEquals(damaged, [[join(folder, "cut"), offset], [join(folder, "cut"), offset]]);
+    const { columns } = readSnapshot(readFileSync(join(folder, "out")));
+    assertEquals(meaning(columns), meaning(columnsOf([{ ...trace, count: 6 }], 2)));
+    assertEquals(columns.tracebackLimit, 2);
+    await assertRejects(() => mergeWatched([join(folder, "cut")], join(folder, "none")), SnapshotFormatError, "cut");
+  } finally {
+    rmSync(folder, { recursive: true });
+  }
 });
 
 test("a merge that fails leaves the target as it was", async () => {

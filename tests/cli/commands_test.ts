@@ -201,12 +201,35 @@ test("a cut file is an error, and with --partial a warning", () => {
   const refused = cli("top", path("cut"));
   assertEquals([refused.code, refused.stdout], [1, ""]);
   assertMatch(refused.stderr, /^tracemalloc top: .*\/cut: the snapshot is cut or damaged: .*\n$/);
-  for (const command of ["top", "info"]) {
-    const taken = cli(command, path("cut"), "--partial");
+  const out = path("out");
+  const commands = [
+    ["top", path("cut")],
+    ["info", path("cut")],
+    ["diff", path("cut"), path("cut")],
+    [
+      "merge",
+      out,
+      path("cut"),
+    ],
+    ["report", path("cut"), "-o", out],
+    ["export", path("cut"), "--to", "collapsed"],
+  ];
+  for (const command of commands) {
+    const strict = cli(...command);
+    assertEquals([strict.code, strict.stdout, strict.stderr.trimEnd().split("\n").length], [1, "", 1]);
+    const taken = cli(...command, "--partial");
     assertEquals(taken.code, 0);
-    assertMatch(taken.stderr, /^tracemalloc: warning: .*\/cut is cut or damaged: .*\n$/);
-    assertStringIncludes(taken.stdout, "5860 KiB");
+    assertMatch(
+      taken.stderr,
+      /^(tracemalloc: warning: .*\/cut is cut or damaged: .*; what is taken is what was whole\n)+$/,
+    );
+    if (["top", "info", "diff"].includes(command[0]!)) assertStringIncludes(taken.stdout, "5860 KiB");
+    if (command[0] === "merge") {
+      const { totals, columns } = loadSnapshot(out);
+      assertEquals([totals.blocks, columns.tracebackLimit], [10, 25]);
+    }
   }
+  rmSync(out);
 });
 
 test("usage errors are one line and exit code 2", () => {

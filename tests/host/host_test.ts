@@ -1,7 +1,7 @@
-import { mkdtempSync, rmSync, utimesSync, writeFileSync } from "node:fs";
+import { mkdtempSync, readFileSync, rmSync, utimesSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { test } from "node:test";
-import { assertEquals, assertRejects, assertThrows } from "@std/assert";
+import { assertEquals, assertMatch, assertRejects, assertThrows } from "@std/assert";
 import { join, toFileUrl } from "@std/path";
 import { Frame, Snapshot, SnapshotFormatError, Trace, Traceback, TracemallocError } from "../../mod.ts";
 
@@ -47,6 +47,36 @@ test("toStream then fromStream is the same", async () => {
     SnapshotFormatError,
   );
 });
+
+test("of a cut file what is whole is read when asked for, and what is missing is said", () =>
+  inFolder(async (folder) => {
+    const path = join(folder, "a.tracemalloc");
+    snapshot.dump(path);
+    const whole = readFileSync(path);
+    assertEquals([Snapshot.load(path, { partial: true }).damage, snapshot.damage], [null, null]);
+    // All but the last of the traces' bytes.
+    writeFileSync(path, whole.subarray(0, -30));
+    const streamed = () => new Response(whole.subarray(0, -30)).body!;
+    for (const options of [{}, { partial: false }]) {
+      assertThrows(() => Snapshot.load(path, options), SnapshotFormatError, "cut or damaged");
+      await assertRejects(() => Snapshot.fromStream(streamed(), options), SnapshotFormatError, "cut or damaged");
+    }
+    for (
+      const part of [Snapshot.load(path, { partial: true }), await Snapshot.fromStream(streamed(), { partial: true })]
+    ) {
+      assertEquals(shown(part), shown(snapshot));
+      assertMatch(part.damage!.text, /^at byte \d+ there should be more messages and a footer, but there is the end/);
+      assertEquals(part.damage!.text.startsWith(`at byte ${part.damage!.offset} `), true);
+    }
+    // Cut before the traces: there are none, and the limit is what the metadata, which come early, say.
+    writeFileSync(path, whole.subarray(0, 300));
+    assertEquals(shown(Snapshot.load(path, { partial: true })), [7, []]);
+    // deno-lint-ignore no-explicit-any
+    assertThrows(() => Snapshot.load(path, { partial: 1 as any }), TypeError, "partial must be a boolean");
+    // What is no snapshot at all is none in part either.
+    writeFileSync(path, "PK");
+    assertThrows(() => Snapshot.load(path, { partial: true }), SnapshotFormatError, "not a snapshot file");
+  }));
 
 test("what cannot be written or read is said", () =>
   inFolder((folder) => {

@@ -240,6 +240,7 @@ test("columns hold what traces have in common once", () => {
       traceTraceback: Uint32Array.of(0, 1, 2, 0),
     },
     metadata: {},
+    damage: null,
   });
 });
 
@@ -272,6 +273,15 @@ test("metadata goes with a snapshot, attribution only with all of its traces", (
   assertEquals(snapshotData(one).metadata, metadata);
   assertEquals(snapshotData(one.filterTraces([])).metadata, metadata);
   assertEquals(snapshotData(one.filterTraces([new DomainFilter(true, 0)])).metadata, { runtime: "deno" });
+});
+
+test("what is missing of a snapshot is missing of its parts, too", () => {
+  const damage = { offset: 7, text: "at byte 7 …" };
+  const one = snapshotFromColumns(snapshotData(newer).columns, {}, damage);
+  assertEquals([newer.damage, one.damage, snapshotData(one).damage], [null, damage, damage]);
+  for (const filters of [[], [new DomainFilter(true, 0)]]) {
+    assertEquals([newer.filterTraces(filters).damage, one.filterTraces(filters).damage], [null, damage]);
+  }
 });
 
 test("batches give what the whole gives", () => {

@@ -29,6 +29,10 @@
     /* CodeBlock */                                                                           \
     FIELD(code_vm)                                                                            \
     FIELD(code_unlinked)   /* → unlinked code */                                              \
+    FIELD(code_created)    /* double, seconds: when it was made */                            \
+    FIELD(code_owner)      /* → executable */                                                 \
+    FIELD(owner_provider)  /* → provider of its source */                                     \
+    FIELD(provider_text)   /* → string: u32 at 4 its length, at 8 → characters */             \
     FIELD(unlinked_stream) /* → instructions */                                               \
     FIELD(stream_bytes)    /* u32: call sites of the interpreter and baseline are below it */ \
     FIELD(code_jit)        /* → JITCode */                                                    \
@@ -62,14 +66,20 @@ static inline uint64_t tm_jsc_epoch(uintptr_t vm) {
 /* ---- jsc_sites.c ---- */
 
 /*
- * A call site in a CodeBlock. New ones hold as long as there is no collection; resolved ones whose CodeBlock is held
- * back from the collector (pinned) for good; others as new ones.
+ * A call site in a CodeBlock. CodeBlocks are collected, and others take their addresses: after every collection it is seen
+ * to that it is still the one that was recorded, by when it was made. That tells any two apart, but for those that were made
+ * within one tick of the engine's clock; sites that were recorded in the tick in which their CodeBlock was made are told by
+ * its source text, too. Dead ones have no valid header: the engine sweeps them before the program goes on.
  */
-enum { TM_SITE_NEW, TM_SITE_RESOLVED, TM_SITE_PINNED, TM_SITE_LOST };
+enum { TM_SITE_NEW, TM_SITE_RESOLVED, TM_SITE_LOST };
 
 typedef struct tm_jsc_site {
     uint64_t vm, code;
-    uint64_t epoch;
+    uint64_t epoch;       /* in which it was last seen to be valid */
+    uint64_t made;        /* when the CodeBlock was */
+    uint64_t unlinked;
+    uint64_t text;        /* hash of its source; 0: made well before it was recorded */
+    uint32_t header;      /* of the cell: its type */
     uint32_t index;       /* call site index */
     uint32_t frame;       /* TM_FRAME_SITE, for as long as it is not resolved */
     uint32_t frames;      /* in the list of resolved frames, the most recent first */
@@ -87,10 +97,10 @@ const uint32_t *tm_jsc_site_frames(const tm_jsc_site *site);
 uint32_t tm_jsc_sites_generation(void);
 /* A copy of the first new site of a VM from *site on. False: there is none in this generation. */
 bool tm_jsc_site_next(uint32_t generation, uintptr_t vm, uint32_t *site, tm_jsc_site *copy);
-/* Its frames, the most recent first; count 0 and no frames: it is lost. */
-void tm_jsc_site_resolve(uint32_t generation, uint32_t site, const uint32_t *frames, uint16_t count, bool pinned);
-/* Its code may be collected from now on. */
-void tm_jsc_site_unpin(uint32_t generation, uint32_t site, uint64_t epoch);
+/* Is the CodeBlock that was recorded still there? */
+bool tm_jsc_site_alive(const tm_jsc_site *site);
+/* Its frames, the most recent first; NULL: it is lost. */
+void tm_jsc_site_resolve(uint32_t generation, uint32_t site, const uint32_t *frames, uint16_t count);
 /* The sites of a VM that is no more. */
 void tm_jsc_sites_drop(uintptr_t vm);
 /* With the gate closed. */

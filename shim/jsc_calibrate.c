@@ -210,8 +210,11 @@ static void choose_counters(void) {
 static struct code {
     uint64_t code;
     uint32_t index;
+    uint32_t text_length;
+    double before, after; /* it was made in between, in seconds */
 } cold[MOST_CODES];
 static uint32_t cold_count;
+static double last_step;
 
 static void caller_of(uintptr_t vm, uint64_t *code, uint32_t *index) {
     uint64_t top = 0;
@@ -223,10 +226,13 @@ static void caller_of(uintptr_t vm, uint64_t *code, uint32_t *index) {
 }
 
 /* Functions of different length, each at its end: what is as much behind the call site in all of them is the length. */
-static void note_cold(uintptr_t vm) {
+static void note_cold(uintptr_t vm, uint32_t text_length) {
     if (cold_count == MOST_CODES) return;
     struct code *c = &cold[cold_count];
     caller_of(vm, &c->code, &c->index);
+    c->text_length = text_length;
+    c->before = last_step;
+    c->after = (double)os_milliseconds() / 1000;
     if (is_pointer(c->code)) cold_count++;
 }
 
@@ -260,6 +266,59 @@ static void find_stream(void) {
                 return;
             }
     fail("code: the length of its instructions was not found");
+}
+
+/* The clock's ticks are coarse, and not all clocks' are the same. */
+static void find_created(void) {
+    for (int32_t w = 8; w < 512; w += 8) {
+        uint32_t i = 0;
+        for (; i < cold_count; i++) {
+            uint64_t word;
+            double seconds;
+            if (!word_at(cold[i].code + (uint64_t)w, &word)) break;
+            memcpy(&seconds, &word, 8);
+            if (!(seconds > cold[i].before - 0.012 && seconds < cold[i].after + 0.002)) break;
+        }
+        if (i < cold_count) continue;
+        tm_jsc.code_created = w;
+        return;
+    }
+}
+
+static bool is_text(uint64_t text, uint32_t expected) {
+    uint32_t length;
+    uint64_t characters;
+    char begin[sizeof TM_JSC_TEXT - 1];
+    if (!is_pointer(text) || !os_read(text + 4, &length, 4) || length != expected || !word_at(text + 8, &characters)) return false;
+    return characters >= 65536 && !(characters >> 47) && os_read(characters, begin, sizeof begin) && !memcmp(begin, TM_JSC_TEXT, sizeof begin);
+}
+
+static bool leads_to_text(const struct code *code, int32_t o, int32_t p, int32_t t) {
+    uint64_t owner, provider, text;
+    return word_at(code->code + (uint64_t)o, &owner) && word_at(owner + (uint64_t)p, &provider) && word_at(provider + (uint64_t)t, &text) &&
+           is_text(text, code->text_length);
+}
+
+#define NEAR 32 /* words */
+
+static void find_text(void) {
+    uint64_t code[NEAR], owner[NEAR], provider[NEAR];
+    if (!read_words(cold[0].code, code, NEAR)) return;
+    for (int32_t o = 1; o < NEAR; o++) {
+        if (!read_words(code[o], owner, NEAR)) continue;
+        for (int32_t p = 1; p < NEAR; p++) {
+            if (!read_words(owner[p], provider, NEAR)) continue;
+            for (int32_t t = 1; t < NEAR; t++) {
+                uint32_t i = 0;
+                while (is_text(provider[t], cold[0].text_length) && i < cold_count && leads_to_text(&cold[i], 8 * o, 8 * p, 8 * t)) i++;
+                if (i < cold_count) continue;
+                tm_jsc.code_owner = 8 * o;
+                tm_jsc.owner_provider = 8 * p;
+                tm_jsc.provider_text = 8 * t;
+                return;
+            }
+        }
+    }
 }
 
 /* ---- tiers ---- */
@@ -395,8 +454,12 @@ uint32_t tm_jsc_calibrate_step(uint32_t step, const uint64_t *arguments, const u
     case TM_JSC_STEP_COUNT: count_collection(vm, true, 0); break;
     case TM_JSC_STEP_COLLECTED: count_collection(vm, false, 1); break;
     case TM_JSC_STEP_NOT_COLLECTED: count_collection(vm, false, 0); break;
-    case TM_JSC_STEP_COLD: note_cold(vm); break;
-    case TM_JSC_STEP_STREAM: find_stream(); break;
+    case TM_JSC_STEP_COLD: note_cold(vm, (uint32_t)arguments[1]); break;
+    case TM_JSC_STEP_CODE:
+        find_stream();
+        find_created();
+        find_text();
+        break;
     case TM_JSC_STEP_HOT: note_hot(vm, (uint32_t)arguments[1], (uint32_t)arguments[2]); break;
     case TM_JSC_STEP_END:
         choose_counters();
@@ -408,6 +471,7 @@ uint32_t tm_jsc_calibrate_step(uint32_t step, const uint64_t *arguments, const u
         break;
     default: fail("no step %u", step);
     }
+    last_step = (double)os_milliseconds() / 1000;
     return *failure ? TM_JSC_FAILED : tiers_seen;
 }
 

@@ -4,8 +4,6 @@
  * A frame is forged on the stack, of the CodeBlock and the call site index that were recorded, and for the moment in which
  * an Error is made, the engine's note of the newest frame is of the forged one. The Error's stack then begins with what the
  * engine says of the site: the functions inlined there, the author's file and line.
- *
- * Code whose sites were named is kept from the collector, as long as there is room: nothing else can then be at its address.
  */
 #include <dlfcn.h>
 #include <stdio.h>
@@ -31,11 +29,6 @@ enum { NAPI_OK = 0 };
     FUNCTION(napi_get_value_string_utf8, (napi_env, napi_value, char *, size_t, size_t *))                             \
     FUNCTION(napi_get_undefined, (napi_env, napi_value *))                                                             \
     FUNCTION(napi_call_function, (napi_env, napi_value, napi_value, size_t, const napi_value *, napi_value *))         \
-    FUNCTION(napi_create_array_with_length, (napi_env, size_t, napi_value *))                                          \
-    FUNCTION(napi_set_element, (napi_env, napi_value, uint32_t, napi_value))                                           \
-    FUNCTION(napi_create_reference, (napi_env, napi_value, uint32_t, napi_ref *))                                      \
-    FUNCTION(napi_get_reference_value, (napi_env, napi_ref, napi_value *))                                             \
-    FUNCTION(napi_delete_reference, (napi_env, napi_ref))                                                              \
     FUNCTION(napi_open_handle_scope, (napi_env, napi_handle_scope *))                                                  \
     FUNCTION(napi_close_handle_scope, (napi_env, napi_handle_scope))                                                   \
     FUNCTION(napi_is_exception_pending, (napi_env, bool *))                                                            \
@@ -63,16 +56,11 @@ static bool find_api(void) {
 
 /* ---- what a thread has ---- */
 
-#define MOST_PINS 8192
-
 typedef struct tm_jsc_thread {
     napi_env env;
     uintptr_t vm;
-    napi_ref pins;            /* an array of the code that is kept from the collector */
-    uint32_t pin_count;       /* so many were ever put in; the last MOST_PINS of them are */
-    uint32_t pinned[MOST_PINS]; /* the site that each is kept for, + 1 */
-    uint32_t next;            /* the first site that may be new */
-    uint32_t generation;      /* of the sites that these numbers are of */
+    uint32_t next;       /* the first site that may be new */
+    uint32_t generation; /* of the sites that the number is of */
     char text[1 << 18], plain[1 << 18];
 } tm_jsc_thread;
 
@@ -108,9 +96,7 @@ static bool attach(napi_env env, const uint64_t *fp) {
     if (!vm) return false;
     if (!self->frames) self->frames = os_map(TM_FRAMES_A_THREAD * sizeof *self->frames);
     tm_jsc_thread *state = os_map(sizeof *state);
-    napi_value array;
-    if (!self->frames || !state || api.napi_create_array_with_length(env, MOST_PINS, &array) != NAPI_OK ||
-        api.napi_create_reference(env, array, 1, &state->pins) != NAPI_OK) {
+    if (!self->frames || !state) {
         if (state) os_unmap(state, sizeof *state);
         return false;
     }
@@ -123,16 +109,7 @@ static bool attach(napi_env env, const uint64_t *fp) {
 }
 
 static void detach(void) {
-    tm_thread *self = tm_self;
-    if (self) self->vm = 0;
-    tm_jsc_thread *state = thread_state;
-    if (!state) return;
-    napi_value array, undefined;
-    if (api.napi_get_reference_value(state->env, state->pins, &array) == NAPI_OK && api.napi_get_undefined(state->env, &undefined) == NAPI_OK)
-        for (uint32_t i = 0; i < state->pin_count && i < MOST_PINS; i++) api.napi_set_element(state->env, array, i, undefined);
-    tm_jsc_sites_drop(state->vm);
-    memset(state->pinned, 0, sizeof state->pinned);
-    state->pin_count = state->next = state->generation = 0;
+    if (tm_self) tm_self->vm = 0;
 }
 
 /* ---- forged frames ---- */
@@ -264,49 +241,32 @@ static int places_of(const char *text, const char *plain, place places[MOST_INLI
 
 /* ---- resolution ---- */
 
-/* Keeps the code of a site from the collector, in place of what was put in long ago. */
-static bool pin(tm_jsc_thread *state, napi_value array, const tm_jsc_site *site, uint32_t number) {
-    uint32_t at = state->pin_count % MOST_PINS;
-    if (api.napi_set_element(state->env, array, at, (napi_value)site->code) != NAPI_OK) return false;
-    if (state->pinned[at]) tm_jsc_site_unpin(state->generation, state->pinned[at] - 1, tm_jsc_epoch(state->vm));
-    state->pinned[at] = number + 1;
-    state->pin_count++;
-    return true;
-}
-
 static uint32_t resolve(tm_jsc_thread *state, uint64_t callee) {
     uint32_t generation = tm_jsc_sites_generation(), named = 0;
     if (state->generation != generation) {
         state->generation = generation;
         state->next = 0;
-        memset(state->pinned, 0, sizeof state->pinned);
     }
-    napi_handle_scope outer, scope;
-    napi_value array;
-    tm_jsc_site site;
-    if (!tm_jsc_site_next(generation, state->vm, &state->next, &site)) return 0;
-    if (api.napi_open_handle_scope(state->env, &outer) != NAPI_OK) return 0;
-    if (api.napi_get_reference_value(state->env, state->pins, &array) == NAPI_OK && stack_text(state, NULL, 0, state->plain, sizeof state->plain)) {
-        for (; tm_jsc_site_next(generation, state->vm, &state->next, &site); state->next++) {
-            /* A copy is on the stack now, so that the code is safe; it is still there if there was no collection until now. */
-            __asm__ volatile("" ::"r"(&site) : "memory");
-            if (site.epoch != tm_jsc_epoch(state->vm)) {
-                tm_jsc_site_resolve(generation, state->next, NULL, 0, false);
-                continue;
-            }
-            if (api.napi_open_handle_scope(state->env, &scope) != NAPI_OK) break;
+    tm_jsc_site site; /* on the stack: what is alive stays so */
+    for (bool begun = false; tm_jsc_site_next(generation, state->vm, &state->next, &site); state->next++) {
+        napi_handle_scope scope;
+        if (api.napi_open_handle_scope(state->env, &scope) != NAPI_OK) break;
+        if (!begun && !(begun = stack_text(state, NULL, 0, state->plain, sizeof state->plain))) break;
+        uint32_t frames[MOST_INLINED];
+        int count = 0;
+        __asm__ volatile("" ::"r"(&site) : "memory");
+        bool alive = site.epoch == tm_jsc_epoch(state->vm) || tm_jsc_site_alive(&site);
+        if (alive) {
             place places[MOST_INLINED];
-            uint32_t frames[MOST_INLINED];
             bool had = stack_text(state, &site, callee, state->text, sizeof state->text);
-            int count = had ? places_of(state->text, state->plain, places) : -1;
+            count = had ? places_of(state->text, state->plain, places) : -1;
             if (count < 0) places[0].length = 0, count = 1;
             for (int i = 0; i < count; i++) frames[i] = frame_of(&places[i], site.tier | (i < count - 1 ? TM_TIER_INLINED : 0u));
-            tm_jsc_site_resolve(generation, state->next, frames, (uint16_t)count, pin(state, array, &site, state->next));
-            named++;
-            api.napi_close_handle_scope(state->env, scope);
         }
+        tm_jsc_site_resolve(generation, state->next, alive ? frames : NULL, (uint16_t)count);
+        named += alive;
+        api.napi_close_handle_scope(state->env, scope);
     }
-    api.napi_close_handle_scope(state->env, outer);
     return named;
 }
 
@@ -335,7 +295,7 @@ static napi_value call_calibrate(napi_env env, napi_callback_info info) {
     if (!self || !count || api.napi_get_value_uint32(env, arguments[0], &step) != NAPI_OK) return NULL;
     if (step == TM_JSC_STEP_IDLE) return NULL;
     for (size_t i = 0; i < 8; i++) words[i] = (uint64_t)arguments[i];
-    if (step == TM_JSC_STEP_HOT)
+    if (step == TM_JSC_STEP_HOT || step == TM_JSC_STEP_COLD)
         for (size_t i = 1; i < 3; i++) {
             uint32_t value = UINT32_MAX;
             api.napi_get_value_uint32(env, arguments[i], &value);

@@ -95,8 +95,73 @@ static uint32_t tier_flag(uint8_t type) {
     }
 }
 
-static inline bool holds(const tm_jsc_site *site, uintptr_t vm, uint64_t epoch) {
-    return site->vm == vm && (site->state == TM_SITE_PINNED || (site->epoch == epoch && site->state != TM_SITE_LOST));
+/* ---- which CodeBlock it is ---- */
+
+#define TEXT_PIECE 2048
+#define TICK 0.02 /* seconds: more than any clock's */
+
+static uint64_t hash_bytes(uint64_t hash, uint64_t from, size_t bytes) {
+    uint64_t words[TEXT_PIECE / 8] = {0};
+    if (!os_read(from, words, bytes)) return 0;
+    for (size_t i = 0; i < (bytes + 7) / 8; i++) hash = tm_hash64(hash ^ words[i]);
+    return hash;
+}
+
+/* Of the source's text, or of three pieces of it. 0: it cannot be read. */
+static uint64_t text_of(uint64_t code) {
+    uint64_t owner, provider, text, characters;
+    uint32_t length;
+    if (!word_at(code + (uint64_t)tm_jsc.code_owner, &owner) || !word_at(owner + (uint64_t)tm_jsc.owner_provider, &provider)) return 0;
+    if (!word_at(provider + (uint64_t)tm_jsc.provider_text, &text) || !word_at(text + 8, &characters)) return 0;
+    if (characters < 65536 || characters >> 47 || !os_read(text + 4, &length, 4)) return 0;
+    uint64_t hash = tm_hash64(provider ^ length);
+    for (uint32_t piece = 0; piece < 3 && hash; piece++) {
+        uint64_t at = (uint64_t)TEXT_PIECE * piece;
+        if (at >= length) break;
+        if (length > 3 * TEXT_PIECE && piece) at = piece == 1 ? length / 2 : length - TEXT_PIECE;
+        hash = hash_bytes(hash, characters + at, length - at < TEXT_PIECE ? length - at : TEXT_PIECE);
+    }
+    return hash;
+}
+
+#define CODE_BYTES 512
+
+static bool can_tell(void) { return tm_jsc.code_created && tm_jsc.provider_text; }
+
+static bool is_recent(uint64_t made) {
+    double seconds;
+    memcpy(&seconds, &made, 8);
+    return (double)os_milliseconds() / 1000 < seconds + TICK;
+}
+
+static void identify(tm_jsc_site *site) {
+    uint64_t words[CODE_BYTES / 8];
+    if (!can_tell() || !os_read(site->code, words, sizeof words)) return;
+    site->header = (uint32_t)words[0];
+    site->made = words[tm_jsc.code_created / 8];
+    site->unlinked = words[tm_jsc.code_unlinked / 8];
+    if (is_recent(site->made)) {
+        site->text = text_of(site->code);
+        if (!site->text) site->header = 0;
+    }
+}
+
+bool tm_jsc_site_alive(const tm_jsc_site *site) {
+    uint64_t words[CODE_BYTES / 8];
+    uint8_t type;
+    if (!site->header || !os_read(site->code, words, sizeof words)) return false;
+    if ((uint32_t)words[0] != site->header || words[tm_jsc.code_created / 8] != site->made || words[tm_jsc.code_unlinked / 8] != site->unlinked)
+        return false;
+    return is_site(site->vm, site->code, site->index, &type) && (!site->text || text_of(site->code) == site->text);
+}
+
+static inline bool holds(tm_jsc_site *site, uintptr_t vm, uint64_t epoch) {
+    if (site->vm != vm || site->state == TM_SITE_LOST) return false;
+    if (tm_likely(site->epoch == epoch)) return true;
+    if (!tm_jsc_site_alive(site)) return false;
+    if (site->text && !is_recent(site->made)) site->text = 0;
+    site->epoch = epoch;
+    return true;
 }
 
 const tm_jsc_site *tm_jsc_site_of(uintptr_t vm, uint64_t epoch, uint64_t code, uint32_t index) {
@@ -107,17 +172,18 @@ const tm_jsc_site *tm_jsc_site_of(uintptr_t vm, uint64_t epoch, uint64_t code, u
     }
     uint8_t type;
     if (!is_site(vm, code, index, &type)) return NULL;
+    tm_jsc_site fresh = {.vm = vm, .code = code, .epoch = epoch, .index = index, .tier = (uint8_t)tier_flag(type)};
+    identify(&fresh);
     const tm_jsc_site *result = NULL;
     tm_lock_take(&sites_lock);
     if (reserve() && site_count < site_most) {
         uint32_t *slot = find(slots, code, index);
-        tm_jsc_site *site = &sites[site_count];
-        *site = (tm_jsc_site){.vm = vm, .code = code, .epoch = epoch, .index = index, .tier = (uint8_t)tier_flag(type)};
-        site->frame = tm_frame(TM_FRAME_SITE, site_count, 0, 0, site->tier);
+        fresh.frame = tm_frame(TM_FRAME_SITE, site_count, 0, 0, fresh.tier);
+        sites[site_count] = fresh;
         if (!*slot) slots_used++;
         __atomic_store_n(slot, site_count + 1, __ATOMIC_RELEASE);
+        result = &sites[site_count];
         __atomic_store_n(&site_count, site_count + 1, __ATOMIC_RELEASE);
-        result = site;
     }
     tm_lock_drop(&sites_lock);
     return result;
@@ -141,7 +207,7 @@ bool tm_jsc_site_next(uint32_t generation, uintptr_t vm, uint32_t *site, tm_jsc_
     return found;
 }
 
-void tm_jsc_site_resolve(uint32_t generation, uint32_t number, const uint32_t *resolved, uint16_t count, bool pinned) {
+void tm_jsc_site_resolve(uint32_t generation, uint32_t number, const uint32_t *resolved, uint16_t count) {
     tm_lock_take(&sites_lock);
     if (generation == sites_generation) {
         tm_jsc_site *site = &sites[number];
@@ -154,16 +220,7 @@ void tm_jsc_site_resolve(uint32_t generation, uint32_t number, const uint32_t *r
             site->own = 0;
             for (uint16_t i = 0; i < count; i++) site->own += !(resolved[i] & TM_FRAME_INTERNAL);
         }
-        __atomic_store_n(&site->state, room ? (pinned ? TM_SITE_PINNED : TM_SITE_RESOLVED) : TM_SITE_LOST, __ATOMIC_RELEASE);
-    }
-    tm_lock_drop(&sites_lock);
-}
-
-void tm_jsc_site_unpin(uint32_t generation, uint32_t number, uint64_t epoch) {
-    tm_lock_take(&sites_lock);
-    if (generation == sites_generation) {
-        sites[number].epoch = epoch;
-        sites[number].state = TM_SITE_RESOLVED;
+        __atomic_store_n(&site->state, room ? TM_SITE_RESOLVED : TM_SITE_LOST, __ATOMIC_RELEASE);
     }
     tm_lock_drop(&sites_lock);
 }

@@ -115,7 +115,7 @@ uint32_t tm_jsc_resolved_node(uint32_t node, uint32_t limit) {
         uint32_t count = 1, lost = unknown(TM_UNKNOWN_POSITION);
         if (rows[frame].kind == TM_FRAME_SITE) {
             const tm_jsc_site *site = tm_jsc_site_at(rows[frame].owner);
-            bool known = site->state == TM_SITE_RESOLVED || site->state == TM_SITE_PINNED;
+            bool known = site->state == TM_SITE_RESOLVED;
             frames = known ? tm_jsc_site_frames(site) : &lost;
             if (known) count = site->frame_count;
         }

@@ -261,8 +261,9 @@ TM_EXPORT int32_t tracemalloc_mimalloc_report(char *out, int32_t size);
 #define TM_JSC_STEP_COUNT 4u
 #define TM_JSC_STEP_COLLECTED 5u     /* one collection later */
 #define TM_JSC_STEP_NOT_COLLECTED 6u /* a moment later */
-#define TM_JSC_STEP_COLD 7u          /* called last by functions that are called once, the shortest first */
-#define TM_JSC_STEP_STREAM 8u
+#define TM_JSC_STEP_COLD 7u          /* (step, units of the text) called last by functions that are called once, the shortest first */
+#define TM_JSC_STEP_CODE 8u
+#define TM_JSC_TEXT "/*tracemalloc*/" /* how their text begins */
 #define TM_JSC_STEP_HOT 9u /* (step, function, call): called by functions that are called often */
 #define TM_JSC_STEP_END 10u
 #define TM_JSC_STEP_IDLE 11u /* nothing; returns undefined */

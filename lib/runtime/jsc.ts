@@ -89,9 +89,11 @@ function nameSites(shim: JscShim, module: JscModule): void {
 
 type Probe = JscModule["calibrate"];
 
+const sloppyText = (text: string) => `/*tracemalloc*/(function () { ${text} })()`;
+
 /** Functions outside strict mode, whose calls are never in place of their own frames. */
 function sloppy<T>(text: string): T {
-  return (0, eval)(`(function () { ${text} })()`) as T;
+  return (0, eval)(sloppyText(text)) as T;
 }
 
 function calibrate(shim: JscShim, module: JscModule, tools: JscTools) {
@@ -107,7 +109,7 @@ function calibrate(shim: JscShim, module: JscModule, tools: JscTools) {
     probe(at.notCollected, 0, 0, 0, 0, 0, 0);
   }
   for (const length of [1, 7, 20, 40, 61]) cold(length)(probe, at.cold);
-  probe(at.stream, 0, 0, 0, 0, 0, 0);
+  probe(at.code, 0, 0, 0, 0, 0, 0);
   heatUp(probe, tools);
   probe(at.end, 0, 0, 0, 0, 0, 0);
   const accepted = shim.jscAccept() === Result.ok;
@@ -138,14 +140,16 @@ function enter(depth: number): (probe: Probe, enter: number, entered: number) =>
     };`);
 }
 
-/** A function of some length that calls the probe at its end. */
+/** A function of some length that calls the probe at its end, with the length of its text. */
 function cold(length: number): (probe: Probe, step: number) => number {
-  return sloppy(`
-    return function cold(probe, step) {
+  const text = (total: number) => `
+    return function cold(probe, step) { // ${"-".repeat(1000)}
       let a = step; ${"a = a * 3 + step; ".repeat(length)}
-      a += probe(step, 1, 2, 3, 4, 5, 6);
+      a += probe(step, ${total}, 2, 3, 4, 5, 6);
       return a;
-    };`);
+    };`;
+  // Long enough for it to have as many digits as 1000.
+  return sloppy(text(sloppyText(text(1000)).length));
 }
 
 /** Functions that are called until both optimising compilers were seen, or for so long. */

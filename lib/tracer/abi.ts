@@ -64,7 +64,7 @@ export const CalibrationStep = {
   collected: 5,
   notCollected: 6,
   cold: 7,
-  stream: 8,
+  code: 8,
   hot: 9,
   end: 10,
   idle: 11,

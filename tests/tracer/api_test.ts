@@ -48,7 +48,7 @@ test("arguments that are wrong change nothing", () => {
   assertEquals(isTracing(), false);
 });
 
-test("a block is charged to its line, with exactly its size", { skip: !onDeno }, () => {
+test("a block is charged to its line, with exactly its size", () => {
   start();
   try {
     assertEquals([isTracing(), getTracebackLimit()], [true, 1]);
@@ -65,7 +65,7 @@ test("a block is charged to its line, with exactly its size", { skip: !onDeno },
   assertEquals(getTracedMemory(), [0, 0]);
 });
 
-test("more frames, the oldest first; the limit stays while tracing", { skip: !onDeno }, () => {
+test("more frames, the oldest first; the limit stays while tracing", () => {
   start(3);
   try {
     start(7);
@@ -82,7 +82,7 @@ test("more frames, the oldest first; the limit stays while tracing", { skip: !on
   }
 });
 
-test("current and peak follow the blocks; clearing forgets them", { skip: !onDeno }, () => {
+test("current and peak follow the blocks; clearing forgets them", () => {
   start();
   try {
     const [before] = getTracedMemory();
@@ -110,7 +110,7 @@ test("current and peak follow the blocks; clearing forgets them", { skip: !onDen
   }
 });
 
-test("stopping forgets; starting again knows only what comes after", { skip: !onDeno }, () => {
+test("stopping forgets; starting again knows only what comes after", () => {
   start();
   const first = new Uint8Array(1_999_911);
   stop();
@@ -124,7 +124,7 @@ test("stopping forgets; starting again knows only what comes after", { skip: !on
   }
 });
 
-test("the tracer's own work is not in the next snapshot, nor on any stack", { skip: !onDeno }, () => {
+test("the tracer's own work is not in the next snapshot, nor on any stack", () => {
   start(8);
   try {
     takeSnapshot();
@@ -143,7 +143,7 @@ test("the tracer's own work is not in the next snapshot, nor on any stack", { sk
   }
 });
 
-test("snapshots say how the blocks were attributed, and how the engine was found", { skip: !onDeno }, async () => {
+test("snapshots say how the blocks were attributed, and how the engine was found", async () => {
   const { snapshotData } = await import("../../lib/model/snapshot.ts");
   start();
   try {

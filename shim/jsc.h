@@ -29,7 +29,6 @@
     /* CodeBlock */                                                                           \
     FIELD(code_vm)                                                                            \
     FIELD(code_unlinked)   /* → unlinked code */                                              \
-    FIELD(code_created)    /* double, seconds: when it was made */                            \
     FIELD(code_owner)      /* → executable */                                                 \
     FIELD(owner_provider)  /* → provider of its source */                                     \
     FIELD(provider_text)   /* → string: u32 at 4 its length, at 8 → characters */             \
@@ -67,19 +66,14 @@ static inline uint64_t tm_jsc_epoch(uintptr_t vm) {
 
 /*
  * A call site in a CodeBlock. CodeBlocks are collected, and others take their addresses: after every collection it is seen
- * to that it is still the one that was recorded, by when it was made. That tells any two apart, but for those that were made
- * within one tick of the engine's clock; sites that were recorded in the tick in which their CodeBlock was made are told by
- * its source text, too. Dead ones have no valid header: the engine sweeps them before the program goes on.
+ * to that what is there is what was recorded, or at least of the same source.
  */
 enum { TM_SITE_NEW, TM_SITE_RESOLVED, TM_SITE_LOST };
 
 typedef struct tm_jsc_site {
     uint64_t vm, code;
     uint64_t epoch;       /* in which it was last seen to be valid */
-    uint64_t made;        /* when the CodeBlock was */
-    uint64_t unlinked;
-    uint64_t text;        /* hash of its source; 0: made well before it was recorded */
-    uint32_t header;      /* of the cell: its type */
+    uint64_t identity;    /* hash of what the CodeBlock is; 0: not known, and it is lost with the next collection */
     uint32_t index;       /* call site index */
     uint32_t frame;       /* TM_FRAME_SITE, for as long as it is not resolved */
     uint32_t frames;      /* in the list of resolved frames, the most recent first */

@@ -211,10 +211,8 @@ static struct code {
     uint64_t code;
     uint32_t index;
     uint32_t text_length;
-    double before, after; /* it was made in between, in seconds */
 } cold[MOST_CODES];
 static uint32_t cold_count;
-static double last_step;
 
 static void caller_of(uintptr_t vm, uint64_t *code, uint32_t *index) {
     uint64_t top = 0;
@@ -231,8 +229,6 @@ static void note_cold(uintptr_t vm, uint32_t text_length) {
     struct code *c = &cold[cold_count];
     caller_of(vm, &c->code, &c->index);
     c->text_length = text_length;
-    c->before = last_step;
-    c->after = (double)os_milliseconds() / 1000;
     if (is_pointer(c->code)) cold_count++;
 }
 
@@ -266,23 +262,6 @@ static void find_stream(void) {
                 return;
             }
     fail("code: the length of its instructions was not found");
-}
-
-/* The clock's ticks are coarse, and not all clocks' are the same. */
-static void find_created(void) {
-    for (int32_t w = 8; w < 512; w += 8) {
-        uint32_t i = 0;
-        for (; i < cold_count; i++) {
-            uint64_t word;
-            double seconds;
-            if (!word_at(cold[i].code + (uint64_t)w, &word)) break;
-            memcpy(&seconds, &word, 8);
-            if (!(seconds > cold[i].before - 0.012 && seconds < cold[i].after + 0.002)) break;
-        }
-        if (i < cold_count) continue;
-        tm_jsc.code_created = w;
-        return;
-    }
 }
 
 static bool is_text(uint64_t text, uint32_t expected) {
@@ -457,7 +436,6 @@ uint32_t tm_jsc_calibrate_step(uint32_t step, const uint64_t *arguments, const u
     case TM_JSC_STEP_COLD: note_cold(vm, (uint32_t)arguments[1]); break;
     case TM_JSC_STEP_CODE:
         find_stream();
-        find_created();
         find_text();
         break;
     case TM_JSC_STEP_HOT: note_hot(vm, (uint32_t)arguments[1], (uint32_t)arguments[2]); break;
@@ -471,7 +449,6 @@ uint32_t tm_jsc_calibrate_step(uint32_t step, const uint64_t *arguments, const u
         break;
     default: fail("no step %u", step);
     }
-    last_step = (double)os_milliseconds() / 1000;
     return *failure ? TM_JSC_FAILED : tiers_seen;
 }
 

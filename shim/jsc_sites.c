@@ -98,68 +98,53 @@ static uint32_t tier_flag(uint8_t type) {
 /* ---- which CodeBlock it is ---- */
 
 #define TEXT_PIECE 2048
-#define TICK 0.02 /* seconds: more than any clock's */
 
 static uint64_t hash_bytes(uint64_t hash, uint64_t from, size_t bytes) {
     uint64_t words[TEXT_PIECE / 8] = {0};
-    if (!os_read(from, words, bytes)) return 0;
+    if (!os_read(from, words, bytes)) return hash;
     for (size_t i = 0; i < (bytes + 7) / 8; i++) hash = tm_hash64(hash ^ words[i]);
     return hash;
 }
 
-/* Of the source's text, or of three pieces of it. 0: it cannot be read. */
-static uint64_t text_of(uint64_t code) {
-    uint64_t owner, provider, text, characters;
+/* Of the source's text, or of three pieces of it; as it is where it cannot be read. */
+static uint64_t hash_text(uint64_t hash, uint64_t provider) {
+    uint64_t text, characters;
     uint32_t length;
-    if (!word_at(code + (uint64_t)tm_jsc.code_owner, &owner) || !word_at(owner + (uint64_t)tm_jsc.owner_provider, &provider)) return 0;
-    if (!word_at(provider + (uint64_t)tm_jsc.provider_text, &text) || !word_at(text + 8, &characters)) return 0;
-    if (characters < 65536 || characters >> 47 || !os_read(text + 4, &length, 4)) return 0;
-    uint64_t hash = tm_hash64(provider ^ length);
-    for (uint32_t piece = 0; piece < 3 && hash; piece++) {
-        uint64_t at = (uint64_t)TEXT_PIECE * piece;
-        if (at >= length) break;
-        if (length > 3 * TEXT_PIECE && piece) at = piece == 1 ? length / 2 : length - TEXT_PIECE;
-        hash = hash_bytes(hash, characters + at, length - at < TEXT_PIECE ? length - at : TEXT_PIECE);
-    }
+    if (!word_at(provider + (uint64_t)tm_jsc.provider_text, &text) || !word_at(text + 8, &characters)) return hash;
+    if (characters < 65536 || characters >> 47 || !os_read(text + 4, &length, 4)) return hash;
+    hash = tm_hash64(hash ^ length);
+    if (length <= TEXT_PIECE) return hash_bytes(hash, characters, length);
+    for (uint32_t piece = 0; piece < 3; piece++)
+        hash = hash_bytes(hash, characters + (uint64_t)(length - TEXT_PIECE / 4) / 2 * piece, TEXT_PIECE / 4);
     return hash;
 }
 
-#define CODE_BYTES 512
-
-static bool can_tell(void) { return tm_jsc.code_created && tm_jsc.provider_text; }
-
-static bool is_recent(uint64_t made) {
-    double seconds;
-    memcpy(&seconds, &made, 8);
-    return (double)os_milliseconds() / 1000 < seconds + TICK;
-}
-
-static void identify(tm_jsc_site *site) {
-    uint64_t words[CODE_BYTES / 8];
-    if (!can_tell() || !os_read(site->code, words, sizeof words)) return;
-    site->header = (uint32_t)words[0];
-    site->made = words[tm_jsc.code_created / 8];
-    site->unlinked = words[tm_jsc.code_unlinked / 8];
-    if (is_recent(site->made)) {
-        site->text = text_of(site->code);
-        if (!site->text) site->header = 0;
-    }
+/*
+ * What a line depends on, and some addresses: the source's text, where in it the function begins and ends (behind the provider), its unlinked code and
+ * machine code. 0: the CodeBlock is dead, for the engine clears the header of cells that it sweeps, or cannot be told.
+ */
+static uint64_t identity_of(uint64_t code, uint8_t type) {
+    uint64_t header, unlinked, owner, provider, part, jit = 0;
+    if (!tm_jsc.provider_text || !word_at(code, &header) || !(uint32_t)header) return 0;
+    if (!word_at(code + (uint64_t)tm_jsc.code_unlinked, &unlinked) || !word_at(code + (uint64_t)tm_jsc.code_owner, &owner)) return 0;
+    if (!word_at(owner, &part) || !(uint32_t)part) return 0;
+    if (!word_at(owner + (uint64_t)tm_jsc.owner_provider, &provider) || !word_at(owner + (uint64_t)tm_jsc.owner_provider + 8, &part)) return 0;
+    if (type >= TM_JIT_DFG && !word_at(code + (uint64_t)tm_jsc.code_jit, &jit)) return 0;
+    const uint64_t words[] = {(uint32_t)header, unlinked, owner, provider, part, jit};
+    uint64_t hash = type >= TM_JIT_DFG;
+    for (size_t i = 0; i < sizeof words / sizeof *words; i++) hash = tm_hash64(hash ^ words[i]) + i;
+    return hash_text(hash, provider) | 1;
 }
 
 bool tm_jsc_site_alive(const tm_jsc_site *site) {
-    uint64_t words[CODE_BYTES / 8];
     uint8_t type;
-    if (!site->header || !os_read(site->code, words, sizeof words)) return false;
-    if ((uint32_t)words[0] != site->header || words[tm_jsc.code_created / 8] != site->made || words[tm_jsc.code_unlinked / 8] != site->unlinked)
-        return false;
-    return is_site(site->vm, site->code, site->index, &type) && (!site->text || text_of(site->code) == site->text);
+    return site->identity && is_site(site->vm, site->code, site->index, &type) && identity_of(site->code, type) == site->identity;
 }
 
 static inline bool holds(tm_jsc_site *site, uintptr_t vm, uint64_t epoch) {
     if (site->vm != vm || site->state == TM_SITE_LOST) return false;
     if (tm_likely(site->epoch == epoch)) return true;
     if (!tm_jsc_site_alive(site)) return false;
-    if (site->text && !is_recent(site->made)) site->text = 0;
     site->epoch = epoch;
     return true;
 }
@@ -173,7 +158,7 @@ const tm_jsc_site *tm_jsc_site_of(uintptr_t vm, uint64_t epoch, uint64_t code, u
     uint8_t type;
     if (!is_site(vm, code, index, &type)) return NULL;
     tm_jsc_site fresh = {.vm = vm, .code = code, .epoch = epoch, .index = index, .tier = (uint8_t)tier_flag(type)};
-    identify(&fresh);
+    fresh.identity = identity_of(code, type);
     const tm_jsc_site *result = NULL;
     tm_lock_take(&sites_lock);
     if (reserve() && site_count < site_most) {

@@ -1,5 +1,15 @@
 import { spawn } from "node:child_process";
-import { accessSync, constants, existsSync, mkdtempSync, readdirSync, rmSync, statSync, watch } from "node:fs";
+import {
+  accessSync,
+  constants,
+  existsSync,
+  mkdtempSync,
+  readdirSync,
+  rmSync,
+  statSync,
+  watch,
+  writeFileSync,
+} from "node:fs";
 import { constants as system, tmpdir } from "node:os";
 import process from "node:process";
 import { fileURLToPath } from "node:url";
@@ -35,6 +45,10 @@ export const run: Command = {
     },
     { name: "--runtime", value: "NAME", help: `run it with ${runtimes.join(", ")} (the one that runs this)` },
     { name: "--runtime-flags", value: "FLAGS", help: "options of the runtime, separated by spaces (Deno: -A)" },
+    {
+      name: "--keep-tail-calls",
+      help: "Bun: let calls in tail position take the place of their callers, whose lines are then not on the stack",
+    },
     {
       name: "--every",
       value: "TIME|SIZE",
@@ -77,7 +91,9 @@ interface Plan {
   readonly domains: readonly DomainName[];
   readonly jsInterval: number | undefined;
   readonly output: string | undefined;
+  readonly runtime: Runtime;
   readonly executable: string;
+  readonly keepTailCalls: boolean;
   readonly flags: readonly string[];
   readonly shim: string;
   readonly script: string;
@@ -105,13 +121,17 @@ function makePlan(args: Arguments): Plan {
   const output = args.last("-o");
   checkOutput(output ?? "snapshot");
   const runtime = chooseRuntime(args.last("--runtime"));
-  const flags = (args.last("--runtime-flags") ?? "-A").split(/\s+/).filter((flag) => flag !== "");
+  const flags = (args.last("--runtime-flags") ?? (runtime === "deno" ? "-A" : "")).split(/\s+/).filter((flag) =>
+    flag !== ""
+  );
   return {
     nframe,
     domains,
     jsInterval,
     output,
+    runtime,
     executable: executableOf(runtime),
+    keepTailCalls: args.has("--keep-tail-calls"),
     flags,
     shim: ensureShim(),
     script,
@@ -201,8 +221,8 @@ function ownRuntime(): Runtime {
 function chooseRuntime(name: string | undefined): Runtime {
   const runtime = name === undefined ? ownRuntime() : runtimes.find((known) => known === name);
   if (runtime === undefined) throw new UsageError(`--runtime must be one of ${runtimes.join(", ")}, not ${name}`);
-  if (runtime !== "deno") {
-    throw new UnsupportedError(`tracing programs on ${runtime} is not supported yet: use --runtime deno`);
+  if (runtime === "node") {
+    throw new UnsupportedError(`tracing programs on ${runtime} is not supported yet: use --runtime deno or bun`);
   }
   return runtime;
 }
@@ -239,6 +259,9 @@ function v8Flags(domains: readonly DomainName[]): string {
 
 /** What traced processes leave in their folder: `transfer`, `transfer.on-demand.N`, `transfer.PID` of a child. */
 const transferName = "transfer";
+
+/** What Bun preloads, in the same folder. */
+const agentName = "agent.mjs";
 
 function runProgram(plan: Plan, folder: string): Promise<Ended> {
   const transfer = join(folder, transferName);
@@ -296,11 +319,19 @@ function tracedCommand(plan: Plan, transfer: string): { args: string[]; env: Rec
   agent.searchParams.set("transfer", transfer);
   agent.searchParams.set("domains", plan.domains.join(","));
   if (plan.jsInterval !== undefined) agent.searchParams.set("jsInterval", String(plan.jsInterval));
-  const ofEngine = v8Flags(plan.domains);
-  const ofChildren = [ofEngine, `--preload=${agent.href}&child=1`];
+  const child = new URL(agent);
+  child.searchParams.set("child", "1");
   agent.searchParams.set("milliseconds", String(every.milliseconds));
   agent.searchParams.set("bytes", String(every.bytes));
   agent.searchParams.set("signal", String(signal === undefined ? 0 : system.signals[signal]));
+  // The shim takes them out of the environment again before the program can see them, unless children are followed.
+  const env = {
+    LD_PRELOAD: [shim, process.env["LD_PRELOAD"]].filter(Boolean).join(":"),
+    TRACEMALLOC_PRELOAD: String(nframe),
+  };
+  if (plan.runtime === "bun") return bunCommand(plan, agent, transfer, env);
+  const ofEngine = v8Flags(plan.domains);
+  const ofChildren = [ofEngine, `--preload=${child.href}`];
   return {
     args: [
       "run",
@@ -311,12 +342,28 @@ function tracedCommand(plan: Plan, transfer: string): { args: string[]; env: Rec
       script,
       ...scriptArguments,
     ],
-    // The shim takes them out of the environment again before the program can see them, unless children are followed.
-    env: {
-      LD_PRELOAD: [shim, process.env["LD_PRELOAD"]].filter(Boolean).join(":"),
-      TRACEMALLOC_PRELOAD: String(nframe),
-      ...(plan.followChildren && { TRACEMALLOC_FOLLOW: [shim, transfer, ...ofChildren].join("\n") }),
-    },
+    env: { ...env, ...(plan.followChildren && { TRACEMALLOC_FOLLOW: [shim, transfer, ...ofChildren].join("\n") }) },
+  };
+}
+
+/**
+ * Bun preloads files, and not URLs with parameters: one beside the transfer loads the agent. Its transpiler makes tail
+ * calls of `const r = f(); return r`, and their frames are gone unless the engine is told to keep them.
+ */
+function bunCommand(
+  { flags, script, scriptArguments, keepTailCalls }: Plan,
+  agent: URL,
+  transfer: string,
+  env: Record<string, string>,
+): { args: string[]; env: Record<string, string> } {
+  const tailCalls = "BUN_JSC_useTailCalls";
+  const setTailCalls = !keepTailCalls && process.env[tailCalls] === undefined;
+  if (setTailCalls) agent.searchParams.set("unset", tailCalls);
+  const preload = join(dirname(transfer), agentName);
+  writeFileSync(preload, `import ${JSON.stringify(fileURLToPath(agent.href.split("?")[0]!) + agent.search)};\n`);
+  return {
+    args: ["run", ...flags, "--preload", preload, script, ...scriptArguments],
+    env: { ...env, ...(setTailCalls && { [tailCalls]: "0" }) },
   };
 }
 
@@ -330,7 +377,8 @@ const resolution = new RegExp(
 const withValue = /^(?:-c|--(?:config|import-map|cert|location|conditions))$/;
 
 /** How frames of the program are named where it could not do that itself. */
-function namingCommand({ executable, flags, script }: Plan): NamingCommand {
+function namingCommand({ runtime, executable, flags, script }: Plan): NamingCommand | undefined {
+  if (runtime === "bun") return undefined;
   const kept = flags.filter((flag, i) => resolution.test(flag) || (i > 0 && withValue.test(flags[i - 1]!)));
   const preload = new URL("../runtime/name_transfer.ts", import.meta.url).href;
   return { executable, args: ["run", "-A", "--quiet", ...kept, `--preload=${preload}`, script] };
@@ -353,7 +401,7 @@ function reportWhileRunning(plan: Plan, folder: string, pid: number | undefined,
 }
 
 function transfersIn(folder: string): string[] {
-  return readdirSync(folder).filter((name) => !name.endsWith(".unfinished")).sort();
+  return readdirSync(folder).filter((name) => !name.endsWith(".unfinished") && name !== agentName).sort();
 }
 
 function isOnDemand(name: string): boolean {

@@ -2,7 +2,7 @@ import { spawnSync } from "node:child_process";
 import { readFileSync, statSync } from "node:fs";
 import { TracemallocError } from "../model/errors.ts";
 import type { Snapshot } from "../model/snapshot.ts";
-import type { NamedFrame } from "../tracer/naming.ts";
+import { type NamedFrame, Namer } from "../tracer/naming.ts";
 import { type RawImage, readTransfer, snapshotOf } from "../tracer/traced_image.ts";
 
 /** How the frames of a transfer are named outside of the process that it is of. */
@@ -11,21 +11,26 @@ export interface NamingCommand {
   readonly args: readonly string[];
 }
 
-/** The snapshot of a transfer that a traced process left, and when it was taken, in milliseconds since 1970. */
+/**
+ * The snapshot of a transfer that a traced process left, and when it was taken, in milliseconds since 1970. Without a
+ * command all frames that could be named have their names in the image.
+ */
 export function snapshotOfTransfer(
   path: string,
-  command: NamingCommand,
+  command: NamingCommand | undefined,
   withMetadata: boolean,
 ): { snapshot: Snapshot; createdAt: number } {
   const bytes = new Uint8Array(readFileSync(path));
   const raw = readTransfer(bytes);
   const createdAt = Math.trunc(statSync(path).mtimeMs);
-  const names = raw.names ?? nameFrames(raw, bytes, command);
+  const names = raw.names ?? (command ? nameFrames(raw, bytes, command) : new Namer(asTheyAre).name(raw.image));
   return {
     snapshot: snapshotOf({ image: raw.image, names, metadata: { ...raw.metadata, createdAt } }, withMetadata),
     createdAt,
   };
 }
+
+const asTheyAre = (_url: string, positions: readonly unknown[]) => positions.map(() => undefined);
 
 function nameFrames(raw: RawImage, bytes: Uint8Array, { executable, args }: NamingCommand): NamedFrame[] {
   const { status, stdout, stderr, error } = spawnSync(executable, args, { input: bytes, maxBuffer: 2 ** 30 });

@@ -12,6 +12,8 @@ import { Result } from "../tracer/abi.ts";
 import { joinTracing, saveLastTransfer, saveTransfer, startOutput } from "../tracer/tracing.ts";
 
 const settings = new URL(import.meta.url).searchParams;
+// Set for the engine, and not the program's.
+for (const name of settings.getAll("unset")) delete process.env[name];
 const shim = settings.get("shim");
 let transfer = settings.get("transfer");
 if (shim === null || transfer === null) throw new Error("the agent is loaded by `tracemalloc run` only");
@@ -37,7 +39,8 @@ if (result === Result.signal) {
 }
 
 // At the end of the event loop and on exit() alike.
-addEventListener("unload", () => saveLastTransfer(path));
+if ("Bun" in globalThis) process.on("exit", () => saveLastTransfer(path));
+else addEventListener("unload", () => saveLastTransfer(path));
 // An error that nobody handles ends the program without the former. Should it be handled, the end overwrites this.
 const save = () => saveTransfer(path);
 addEventListener("error", save);

@@ -17,6 +17,7 @@ import {
   untrack,
 } from "@x/tracemalloc";
 import { deno } from "./deno.ts";
+import { addressOf, openLibrary } from "./ffi.ts";
 
 const onDeno = "Deno" in globalThis;
 const here = fileURLToPath(import.meta.url);
@@ -54,13 +55,13 @@ test("arguments that cannot be are refused", () => {
   }
 });
 
-test("the traceback of a buffer, of views on it, and of where it lies", { skip: !onDeno }, () =>
+test("the traceback of a buffer, of views on it, and of where it lies", () =>
   traced(() => {
     const [buffer, line] = [new ArrayBuffer(40_003), thisLine()];
     const expected = `${here}:${line}`;
     const views = [new Uint8Array(buffer), new Float32Array(buffer, 400, 3), new DataView(buffer, 9)];
     for (const x of [buffer, ...views]) assertEquals(String(getObjectTraceback(x)), expected);
-    const pointer = Deno.UnsafePointer.of(new Uint8Array(buffer))!, address = Deno.UnsafePointer.value(pointer);
+    const { pointer, address } = addressOf(new Uint8Array(buffer));
     assertEquals(String(getObjectTraceback(pointer)), expected);
     assertEquals(String(getObjectTraceback(address)), expected);
     assertEquals(String(getObjectTraceback(Number(address))), expected);
@@ -72,12 +73,12 @@ test("the traceback of a buffer, of views on it, and of where it lies", { skip: 
     assertEquals(getObjectTraceback(buffer), null);
   }));
 
-test("what is allocated before is not known", { skip: !onDeno }, () => {
+test("what is allocated before is not known", () => {
   const before = new Uint8Array(40_007);
   traced(() => assertEquals(getObjectTraceback(before), null));
 });
 
-test("memory is tracked by hand, in domains of its own", { skip: !onDeno }, () =>
+test("memory is tracked by hand, in domains of its own", () =>
   traced(() => {
     const [before] = getTracedMemory();
     track(16, 0x10_0000n, 5_000_003);
@@ -99,7 +100,7 @@ test("memory is tracked by hand, in domains of its own", { skip: !onDeno }, () =
     assert(left < 500_000, `${left} bytes are left`);
   }));
 
-test("many tracked blocks are all found again", { skip: !onDeno }, () =>
+test("many tracked blocks are all found again", () =>
   traced(() => {
     const own = [new DomainFilter(true, 99)];
     for (let i = 0; i < 5000; i++) track(99, BigInt(i * 8), i);
@@ -111,7 +112,7 @@ test("many tracked blocks are all found again", { skip: !onDeno }, () =>
     assertEquals(takeSnapshot().filterTraces(own).traces.length, 0);
   }));
 
-test("a native library tracks its own, where there is a tracer", { skip: !onDeno }, () => {
+test("a native library tracks its own, where there is a tracer", () => {
   const folder = `${root}.build/tests/`, library = `${folder}libtracked.${process.pid}.so`;
   mkdirSync(folder, { recursive: true });
   const source = fileURLToPath(new URL("tracked.c", import.meta.url));
@@ -119,21 +120,16 @@ test("a native library tracks its own, where there is a tracer", { skip: !onDeno
     encoding: "utf8",
   });
   assertEquals(status, 0, stderr);
-  const symbols = {
-    pool_take: { parameters: ["i32", "i32"], result: "i32" },
-    pool_give: { parameters: ["i32"], result: "i32" },
-  } as const;
   traced(() => {
-    const native = Deno.dlopen(library, symbols);
+    const native = openLibrary(library, { pool_take: 2, pool_give: 1 });
     const line = thisLine() + 1;
-    const results = [native.symbols.pool_take(8, 1003), native.symbols.pool_take(16, 1005)];
-    results.push(native.symbols.pool_give(8));
+    const results = [native.pool_take(8, 1003), native.pool_take(16, 1005)];
+    results.push(native.pool_give(8));
     assertEquals(results, [0, 0, 0]);
     const [trace, ...others] = takeSnapshot().filterTraces([new DomainFilter(true, 77)]).traces;
     assertEquals([trace?.size, String(trace?.traceback), others.length], [1005, `${here}:${line}`, 0]);
     stop();
-    assertEquals(native.symbols.pool_take(8, 7), -2);
-    native.close();
+    assertEquals(native.pool_take(8, 7), -2);
   });
 });
 
@@ -162,8 +158,15 @@ console.log(isTracing() ? getTracebackLimit() : "off");`;
   const run = (value: string | undefined) => {
     const { TRACEMALLOC: _, ...env } = process.env;
     return spawnSync(
-      deno,
-      ["run", "-A", `--preload=${root}lib/runtime/preload.ts`, `data:text/javascript,${encodeURIComponent(program)}`],
+      onDeno ? deno : process.execPath,
+      onDeno
+        ? [
+          "run",
+          "-A",
+          `--preload=${root}lib/runtime/preload.ts`,
+          `data:text/javascript,${encodeURIComponent(program)}`,
+        ]
+        : ["--preload", `${root}lib/runtime/preload.ts`, "-e", program],
       { encoding: "utf8", env: value === undefined ? env : { ...env, TRACEMALLOC: value } },
     );
   };

@@ -1,18 +1,22 @@
 /*
  * The block table: address → (traceback node, size).
  *
- * A directory has one word for each 4 KiB page of the heap; the word points to a bucket with the blocks that
- * begin in that page, and its lowest bit is the bucket's lock. Neighbouring blocks share a bucket, so the
- * program's own locality is the table's. 8 bytes a block and one for its offset, 10 to 20 in all.
+ * A directory has one word for each 4 KiB page of the heap; it points to a bucket with the blocks that begin in that
+ * page. A bucket is a small hash table of 8 bytes a block, in which a block's place follows from its place in the page:
+ * blocks of one size hardly ever collide, neighbouring blocks share a cache line, and the line that is needed is known
+ * as soon as the directory's word is. The word also holds the bucket's lock: threads meet only within a page.
  */
 #ifndef TM_BLOCKS_H
 #define TM_BLOCKS_H
 
 #include "thread.h"
+#include "traces.h"
 
 /* Marks a block that is none of the program's, of size 0, so that its end is seen: it is taken, and never visited. */
-#define TM_NODE_MARK UINT32_MAX
+#define TM_NODE_MARK ((uint32_t)TM_MOST_NODES)
 
+/* Fetches what tm_block_put() will need: to be called when the address is known, with work left to do before. */
+void tm_block_prefetch(uintptr_t address);
 /* Records a block; replaces one at the same address, which the tracer must have missed the end of. */
 void tm_block_put(tm_thread *self, uintptr_t address, uint64_t size, uint32_t node);
 /* Forgets the block, if it is known. */
@@ -20,12 +24,15 @@ bool tm_block_take(tm_thread *self, uintptr_t address, uint64_t *size, uint32_t 
 
 bool tm_block_find(uintptr_t address, uint64_t *size, uint32_t *node);
 
-/* The same for domains other than malloc's. False: no memory. */
-bool tm_tracked_put(tm_thread *self, uint32_t domain, uintptr_t address, uint64_t size, uint32_t node);
-bool tm_tracked_take(tm_thread *self, uint32_t domain, uintptr_t address);
-bool tm_tracked_find(uint32_t domain, uintptr_t address, uint64_t *size, uint32_t *node);
+typedef void tm_block_visitor(uint32_t domain, uint64_t size, uint32_t node, void *context);
 
-typedef void tm_block_visitor(uint32_t domain, uintptr_t address, uint64_t size, uint32_t node, void *context);
+/*
+ * All blocks, of every domain, as they are at one moment: tm_blocks_freeze() with the gate closed. The gate is open
+ * again while tm_blocks_each_frozen() goes through them: whoever changes a page before its turn saves what is in it
+ * first. The calling thread is hidden all the while. False: there was no memory, and not all were visited.
+ */
+bool tm_blocks_freeze(void);
+bool tm_blocks_each_frozen(tm_block_visitor *each, void *context);
 
 /* With the gate closed. */
 void tm_blocks_each(tm_block_visitor *each, void *context);

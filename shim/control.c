@@ -11,6 +11,7 @@
 #include "jsc.h"
 #include "mimalloc.h"
 #include "output.h"
+#include "side.h"
 #include "slots.h"
 #include "traces.h"
 #include "unwind.h"

@@ -80,6 +80,7 @@ static inline __attribute__((always_inline)) void record(void *block, size_t siz
     if (tm_unlikely(!block)) return;
     tm_thread *self = tm_enter();
     if (!self) return;
+    tm_block_prefetch((uintptr_t)block);
     if (tm_unlikely(tm_js_heap_looks(size)) && tm_js_heap_malloc(self, (uintptr_t)block, size, fp)) return tm_leave(self);
     if (tm_likely(!self->muted)) {
         uint32_t node = tm_traceback(self, fp);
@@ -130,6 +131,8 @@ HOOK void tm_hook_free(void *block) {
     uint64_t size;
     uint32_t node;
     if (!block) return;
+    /* What allocators keep before a block is fetched while the tracer waits for its own memory. */
+    __builtin_prefetch((char *)block - 16, 1);
     forget(block, &size, &node);
     if (tm_unlikely(is_early(block))) return;
     void (*next)(void *) = NEXT(free);

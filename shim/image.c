@@ -11,35 +11,12 @@
 #include "js_heap.h"
 #include "jsc.h"
 #include "mimalloc.h"
+#include "side.h"
 #include "traces.h"
 #include "unwind.h"
 #include "v8.h"
 
-/* ---- blocks, copied while the gate is closed ---- */
-
-typedef struct copied {
-    uint64_t size;
-    double count; /* blocks that it stands for */
-    uint32_t node, domain;
-} copied;
-
-struct copy {
-    copied *to;
-    uint64_t count, most;
-};
-
-static void copy_one(uint32_t domain, uintptr_t address, uint64_t size, uint32_t node, void *context) {
-    (void)address;
-    struct copy *copy = context;
-    if (copy->count < copy->most) copy->to[copy->count++] = (copied){size, 1, node, domain};
-}
-
-static void copy_tally(uint64_t size, uint32_t node, double count, void *context) {
-    struct copy *copy = context;
-    if (copy->count < copy->most) copy->to[copy->count++] = (copied){size, count, node, 0};
-}
-
-/* ---- alike blocks share a row ---- */
+/* ---- rows: alike blocks share one; where there is no memory for that, a row a block ---- */
 
 typedef struct row {
     uint64_t size;
@@ -47,37 +24,70 @@ typedef struct row {
     uint32_t node, domain;
 } row;
 
-static bool is_row(const row *row, copied block) {
-    return row->size == block.size && row->node == block.node && row->domain == block.domain;
+struct rows {
+    row *table; /* open addressing */
+    size_t capacity;
+    uint64_t count;
+    bool failed;     /* there was no memory */
+    bool ungathered; /* the rows are the blocks themselves, with the gate closed */
+};
+
+static row *find_row(const struct rows *rows, uint32_t domain, uint64_t size, uint32_t node) {
+    uint64_t key = size * 0x9E3779B97F4A7C15ull + ((uint64_t)domain << 32 | node);
+    for (size_t at = tm_hash64(key) >> 20;; at++) {
+        row *row = &rows->table[at & (rows->capacity - 1)];
+        if (row->count == 0 || (row->size == size && row->node == node && row->domain == domain)) return row;
+    }
 }
 
-/* Gathers in place of the copies: an open-addressing table as large as need be. */
-static row *gather(const struct copy *copy, size_t *capacity, uint64_t *rows) {
-    row *table = NULL;
-    *capacity = 0;
-    *rows = 0;
-    for (size_t wanted = 4096;; wanted *= 4) {
-        table = os_map(wanted * sizeof *table);
-        if (!table) return NULL;
-        uint64_t used = 0, i;
-        for (i = 0; i < copy->count && used * 2 < wanted; i++) {
-            copied block = copy->to[i];
-            uint64_t key = block.size * 0x9E3779B97F4A7C15ull + ((uint64_t)block.domain << 32 | block.node);
-            size_t at = (tm_hash64(key) >> 20) & (wanted - 1);
-            while (table[at].count && !is_row(&table[at], block)) at = (at + 1) & (wanted - 1);
-            if (!table[at].count) {
-                table[at] = (row){block.size, 0, block.node, block.domain};
-                used++;
-            }
-            table[at].count += block.count;
-        }
-        if (i == copy->count) {
-            *capacity = wanted;
-            *rows = used;
-            return table;
-        }
-        os_unmap(table, wanted * sizeof *table);
+static void drop(struct rows *rows) {
+    if (rows->table) os_unmap(rows->table, rows->capacity * sizeof *rows->table);
+    *rows = (struct rows){0};
+}
+
+static bool grow(struct rows *rows) {
+    struct rows larger = {.capacity = rows->capacity ? rows->capacity * 4 : 4096, .count = rows->count};
+    larger.table = os_map(larger.capacity * sizeof *larger.table);
+    if (!larger.table) return false;
+    for (size_t i = 0; i < rows->capacity; i++) {
+        const row *row = &rows->table[i];
+        if (row->count > 0) *find_row(&larger, row->domain, row->size, row->node) = *row;
     }
+    drop(rows);
+    *rows = larger;
+    return true;
+}
+
+static void add(struct rows *rows, uint32_t domain, uint64_t size, uint32_t node, double count) {
+    if (rows->count * 2 >= rows->capacity && !rows->failed) rows->failed = !grow(rows);
+    if (rows->failed) return;
+    row *row = find_row(rows, domain, size, node);
+    if (row->count == 0) {
+        *row = (struct row){size, 0, node, domain};
+        rows->count++;
+    }
+    row->count += count;
+}
+
+static void add_block(uint32_t domain, uint64_t size, uint32_t node, void *rows) { add(rows, domain, size, node, 1); }
+
+static void add_tally(uint64_t size, uint32_t node, double count, void *rows) { add(rows, 0, size, node, count); }
+
+/* Tracebacks of JavaScriptCore's frames are of call sites until these are named. */
+static void name_sites(struct rows *rows) {
+    struct rows named = {.failed = rows->failed};
+    uint32_t nodes = tm_node_count(), *names = os_map(nodes * sizeof *names);
+    for (size_t i = 0; i < rows->capacity; i++) {
+        const row *row = &rows->table[i];
+        if (row->count == 0) continue;
+        uint32_t name = names ? names[row->node] : 0;
+        if (!name) name = tm_jsc_resolved_node(row->node, tm_traceback_limit);
+        if (names) names[row->node] = name;
+        add(&named, row->domain, row->size, name, row->count);
+    }
+    if (names) os_unmap(names, nodes * sizeof *names);
+    drop(rows);
+    *rows = named;
 }
 
 /* ---- names of native frames ---- */
@@ -199,14 +209,6 @@ static void align(struct sink *sink) {
     put(sink, zeros, -sink->bytes & 7);
 }
 
-/* ---- rows: alike blocks gathered, or where there is no memory for that, a row a block ---- */
-
-struct rows {
-    const row *table; /* NULL: the blocks themselves, with the gate closed */
-    size_t capacity;
-    uint64_t count;
-};
-
 enum column { SIZE, BLOCKS, NODE, DOMAIN };
 
 /* How many blocks each one stands for. */
@@ -228,8 +230,7 @@ struct cells {
     enum column column;
 };
 
-static void put_block(uint32_t domain, uintptr_t address, uint64_t size, uint32_t node, void *context) {
-    (void)address;
+static void put_block(uint32_t domain, uint64_t size, uint32_t node, void *context) {
     struct cells *cells = context;
     put_cell(cells->sink, cells->column, &(row){size, 1, node, domain});
 }
@@ -241,14 +242,13 @@ static void put_tally(uint64_t size, uint32_t node, double count, void *context)
 
 static void put_column(struct sink *sink, const struct rows *rows, enum column column) {
     align(sink);
-    if (rows->table) {
-        for (size_t i = 0; i < rows->capacity; i++)
-            if (rows->table[i].count) put_cell(sink, column, &rows->table[i]);
-    } else {
+    if (rows->ungathered) {
         struct cells cells = {sink, column};
         tm_blocks_each(put_block, &cells);
         tm_tallies_each(put_tally, &cells);
     }
+    for (size_t i = 0; i < rows->capacity; i++)
+        if (rows->table[i].count > 0) put_cell(sink, column, &rows->table[i]);
 }
 
 /* ---- the image ---- */
@@ -360,90 +360,65 @@ static const tm_image *image_in_memory(const struct rows *rows, uint64_t lost) {
     return (const tm_image *)sink.memory;
 }
 
-/* With the gate closed; the copies are the caller's to unmap. */
-static bool copy_blocks(struct copy *copy) {
-    uint64_t count = tm_blocks_count() + tm_tallies_count();
-    *copy = (struct copy){os_map((count + 1) * sizeof *copy->to), 0, count};
-    if (copy->to) {
-        tm_blocks_each(copy_one, copy);
-        tm_tallies_each(copy_tally, copy);
-    }
-    return copy->to != NULL;
-}
-
-static void drop_copy(struct copy *copy) {
-    if (copy->to) os_unmap(copy->to, (copy->most + 1) * sizeof *copy->to);
-}
-
-/* Tracebacks of JavaScriptCore's frames are of call sites until these are named. */
-static void name_sites(const struct copy *copy) {
-    uint32_t nodes = tm_node_count(), *named = os_map(nodes * sizeof *named);
-    for (uint64_t i = 0; i < copy->count; i++) {
-        uint32_t *node = &copy->to[i].node, now = named ? named[*node] : 0;
-        if (!now) now = tm_jsc_resolved_node(*node, tm_traceback_limit);
-        if (named) named[*node] = now;
-        *node = now;
-    }
-    if (named) os_unmap(named, nodes * sizeof *named);
-}
-
-static bool gathered(const struct copy *copy, struct rows *rows) {
-    if (tm_jsc_ready) name_sites(copy);
-    rows->table = gather(copy, &rows->capacity, &rows->count);
-    return rows->table != NULL;
-}
-
-static void drop(struct rows *rows) {
-    if (rows->table) os_unmap((void *)rows->table, rows->capacity * sizeof *rows->table);
-}
-
-static const tm_image *finish(const struct copy *copy, uint64_t lost) {
-    struct rows rows;
-    if (!gathered(copy, &rows)) return NULL;
+/*
+ * The blocks of one moment as rows; they are gathered while the program goes on. `rows->failed` where there was no memory.
+ * The calling thread is hidden from then on.
+ */
+static tm_thread *gather(struct rows *rows, uint64_t *lost) {
+    tm_gate_close();
+    bool frozen = tm_blocks_freeze();
+    tm_tallies_each(add_tally, rows);
+    *lost = tm_blocks_lost() + tm_mimalloc_lost();
+    tm_gate_open(true);
     tm_thread *self = tm_hide_begin(); /* dladdr and snprintf are not the program's */
-    const tm_image *image = image_in_memory(&rows, lost);
+    if (!tm_blocks_each_frozen(add_block, rows) || !frozen) rows->failed = true;
+    if (tm_jsc_ready) name_sites(rows);
+    return self;
+}
+
+const tm_image *tm_image_take(void) {
+    struct rows rows = {0};
+    uint64_t lost;
+    tm_thread *self = tm_enter();
+    if (self) {
+        tm_js_heap_settle(self);
+        tm_leave(self);
+    }
+    self = gather(&rows, &lost);
+    const tm_image *image = rows.failed ? NULL : image_in_memory(&rows, lost);
+    drop(&rows);
+    tm_hide_end(self);
+    return image;
+}
+
+const tm_image *tm_image_of(uint32_t domain, uintptr_t address) {
+    struct rows rows = {0};
+    uint64_t size;
+    uint32_t node;
+    bool known = domain ? tm_side_find(domain, address, &size, &node)
+                        : tm_block_find(address, &size, &node) || tm_mimalloc_find_block(address, &size, &node);
+    if (known) add(&rows, domain, size, node, 1);
+    if (tm_jsc_ready) name_sites(&rows);
+    tm_thread *self = tm_hide_begin();
+    const tm_image *image = rows.failed ? NULL : image_in_memory(&rows, tm_blocks_lost() + tm_mimalloc_lost());
     tm_hide_end(self);
     drop(&rows);
     return image;
 }
 
-const tm_image *tm_image_take(void) {
-    struct copy copy;
-    tm_gate_close();
-    tm_js_heap_settle(tm_self);
-    bool copied = copy_blocks(&copy);
-    uint64_t lost = tm_blocks_lost() + tm_mimalloc_lost();
-    tm_gate_open(true);
-    const tm_image *image = copied ? finish(&copy, lost) : NULL;
-    drop_copy(&copy);
-    return image;
-}
-
-const tm_image *tm_image_of(uint32_t domain, uintptr_t address) {
-    copied block = {0, 1, 0, domain};
-    bool known = domain ? tm_tracked_find(domain, address, &block.size, &block.node)
-                        : tm_block_find(address, &block.size, &block.node) ||
-                              tm_mimalloc_find_block(address, &block.size, &block.node);
-    struct copy copy = {&block, known, 1};
-    return finish(&copy, tm_blocks_lost() + tm_mimalloc_lost());
-}
-
 bool tm_image_write(int file) {
     static char buffer[BUFFER_BYTES];
     struct sink sink = {.file = file, .buffer = buffer};
-    struct copy copy;
-    struct rows rows = {NULL, 0, 0};
-    tm_gate_close();
-    uint64_t lost = tm_blocks_lost() + tm_mimalloc_lost();
-    bool copied = copy_blocks(&copy);
-    if (copied) tm_gate_open(true);
-    bool closed = !copied || !gathered(&copy, &rows);
-    drop_copy(&copy);
+    struct rows rows = {0};
+    uint64_t lost;
+    tm_thread *self = gather(&rows, &lost);
+    bool closed = rows.failed;
     if (closed) {
-        if (copied) tm_gate_close();
-        rows.count = tm_blocks_count() + tm_tallies_count();
+        drop(&rows);
+        tm_hide_end(self);
+        tm_gate_close(); /* who has closed the gate is hidden */
+        rows = (struct rows){.count = tm_blocks_count() + tm_tallies_count(), .ungathered = true};
     }
-    tm_thread *self = closed ? NULL : tm_hide_begin(); /* who has closed the gate is hidden */
     tm_image h;
     sink.failed = !lay_out(&rows, &h);
     if (!sink.failed) put_image(&sink, &h, &rows, lost);

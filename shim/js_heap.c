@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "blocks.h"
+#include "side.h"
 #include "traces.h"
 #include "unwind.h"
 #include "v8.h"
@@ -192,7 +193,7 @@ void tm_js_heap_free(tm_thread *self, uintptr_t block) {
     if (own && own->pending == block) settle(self, own);
     uint64_t size;
     uint32_t node;
-    if (!tm_tracked_find(TM_DOMAIN_JS_HEAP, block, &size, &node)) return;
+    if (!tm_side_find(TM_DOMAIN_JS_HEAP, block, &size, &node)) return;
     if (tm_tracked_take(self, TM_DOMAIN_JS_HEAP, block)) tm_account(self, -weight_beyond(size));
 }
 

@@ -8,6 +8,8 @@
 
 /* Zeroed pages, backed by memory only once touched; NULL when there are none. */
 void *os_map(size_t bytes);
+/* Aligned to its size, a power of 2 of at least 2 MiB, and backed by large pages where the system has them. */
+void *os_map_large(size_t bytes);
 void os_unmap(void *start, size_t bytes);
 /* The pages read as zero again, and take no memory. */
 void os_discard(void *start, size_t bytes);

@@ -52,6 +52,16 @@ void *os_map(size_t bytes) {
 
 void os_unmap(void *start, size_t bytes) { UNMAP(start, bytes); }
 
+void *os_map_large(size_t bytes) {
+    char *start = os_map(2 * bytes);
+    if (!start) return NULL;
+    size_t before = -(uintptr_t)start & (bytes - 1);
+    if (before) os_unmap(start, before);
+    os_unmap(start + before + bytes, bytes - before);
+    CALL3(SYS_madvise, start + before, bytes, MADV_HUGEPAGE);
+    return start + before;
+}
+
 void os_discard(void *start, size_t bytes) { CALL3(SYS_madvise, start, bytes, MADV_DONTNEED); }
 
 static int32_t process_id;

@@ -8,7 +8,6 @@
 #define MOST_SCRIPTS (1ul << 20)
 #define MOST_LINES (1ul << 28)
 #define MOST_FRAMES (1ul << 24)
-#define MOST_NODES (1ul << 27)
 #define MOST_TALLIES (1ul << 23)
 
 uint32_t tm_traces_generation = 1;
@@ -110,7 +109,7 @@ bool tm_traces_init(void) {
               column_init(&string_bytes, 1, MOST_STRING_BYTES) && column_init(&scripts, sizeof(tm_script), MOST_SCRIPTS) &&
               column_init(&lines, sizeof(uint32_t), MOST_LINES) &&
               column_init(&frames, sizeof(tm_frame_row), MOST_FRAMES) && column_init(&tiers, 1, MOST_FRAMES) &&
-              column_init(&nodes, sizeof(tm_node_row), MOST_NODES) && column_init(&tallies, sizeof(tm_tally_row), MOST_TALLIES);
+              column_init(&nodes, sizeof(tm_node_row), TM_MOST_NODES) && column_init(&tallies, sizeof(tm_tally_row), MOST_TALLIES);
     if (ok && tm_count_allocated) ok = column_init(&allocated, sizeof *tm_allocated, nodes.most);
     if (!ok) {
         tm_traces_clear();

@@ -47,6 +47,9 @@ const tm_script *tm_script_at(uint32_t index);
 uint32_t tm_frame(uint32_t kind, uint32_t owner, uint32_t line, uint32_t column, uint32_t tiers);
 uint32_t tm_frame_native(uintptr_t pc);
 
+/* Their indexes are smaller, and so fit what the block table has for them, with one to spare (TM_NODE_MARK). */
+#define TM_MOST_NODES ((1ul << 27) - 1)
+
 /* Node that extends `parent` by `frame`; when the tree is full, the parent. Never the root. */
 uint32_t tm_node(uint32_t parent, uint32_t frame);
 

@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <malloc.h>
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -29,6 +30,8 @@ static struct {
     __typeof__(&tracemalloc_snapshot) snapshot;
     __typeof__(&tracemalloc_release) release;
     __typeof__(&tracemalloc_save) save;
+    __typeof__(&tracemalloc_track) track;
+    __typeof__(&tracemalloc_untrack) untrack;
 } shim;
 
 static const char *current;
@@ -154,6 +157,39 @@ static void many_blocks(void) {
     EXPECT(after[0] == before[0], "%ld bytes left", (long)(after[0] - before[0]));
 }
 
+/* Blocks at any address of two pages, and of any size: tables of every density, growing and shrinking. */
+static void any_address(void) {
+    enum { ADDRESSES = 8192, STEPS = 300000 };
+    static const uintptr_t start = 0x3f0000000000;
+    static uint64_t sizes[ADDRESSES]; /* 0: none there */
+    static const uint64_t limits[] = {1, 1000, 1 << 20, (1ul << 28) - 3, 1ul << 28, 1ul << 33};
+    uint64_t before[4], after[4], state = 1;
+    int64_t bytes = 0;
+    shim.memory(before);
+    for (int i = 0; i < STEPS; i++) {
+        state = state * 6364136223846793005ull + 1442695040888963407ull;
+        uint64_t random = state >> 20;
+        /* Sparse at first, then dense, then sparse again; few are not at a multiple of 8. */
+        size_t at = random % ADDRESSES & (random % 16 ? ~7ul : ~0ul);
+        bool put = (random >> 13) % 100 < (i < STEPS / 3 ? 20u : i < STEPS / 3 * 2 ? 80u : 5u);
+        bytes -= (int64_t)sizes[at];
+        sizes[at] = put ? limits[(random >> 20) % 6] + (random >> 23) % 5 : 0;
+        bytes += (int64_t)sizes[at];
+        if (put) shim.track(0, start + at, sizes[at]);
+        else shim.untrack(0, start + at);
+    }
+    shim.memory(after);
+    EXPECT((int64_t)(after[0] - before[0]) == bytes, "%ld bytes expected, %ld found", bytes, (int64_t)(after[0] - before[0]));
+    for (size_t i = 0; i < 6; i++) {
+        uint64_t size = limits[i] + 3, count = 0;
+        for (size_t at = 0; at < ADDRESSES; at++) count += sizes[at] == size;
+        if (size > 1000) expect_blocks(size, count);
+    }
+    for (size_t at = 0; at < ADDRESSES; at++) shim.untrack(0, start + at);
+    shim.memory(after);
+    EXPECT(after[0] == before[0], "%ld bytes left", (int64_t)(after[0] - before[0]));
+}
+
 static void peak(void) {
     uint64_t m[4];
     shim.clear();
@@ -228,6 +264,43 @@ static void threads(void) {
     uint64_t traced = before[0] - after[0];
     EXPECT(traced <= bytes && traced > bytes / 2, "%lu bytes were live, %lu traced", bytes, traced);
     EXPECT(counter(TM_COUNT_LOST_MEMORY) == 0, "blocks were lost");
+}
+
+/* A snapshot is of one moment, though blocks come and go while it is taken. */
+enum { MOVING = 50000 };
+static volatile bool moving;
+
+static void *move(void *unused) {
+    static void *blocks[MOVING];
+    uint32_t random = 1;
+    for (int i = 0; i < MOVING; i++) blocks[i] = malloc(777);
+    for (moving = true; moving;) {
+        random = random * 1664525 + 1013904223;
+        void **slot = &blocks[(random >> 8) % MOVING], *old = *slot;
+        *slot = malloc(777);
+        free(old);
+    }
+    for (int i = 0; i < MOVING; i++) free(blocks[i]);
+    return unused;
+}
+
+static void one_moment(void) {
+    pthread_t mover;
+    pthread_create(&mover, NULL, move, NULL);
+    while (!moving) sched_yield();
+    for (int i = 0; i < 50; i++) {
+        uint64_t found = blocks_of(777);
+        EXPECT(found == MOVING || found == MOVING + 1, "%lu blocks of %d", found, MOVING);
+    }
+    for (int i = 0; i < 30; i++) { /* nothing at first, and much more by the time it is written */
+        shim.clear();
+        const tm_image *image = shim.snapshot();
+        EXPECT(image && image->row_domain + 4 * image->row_count <= image->counters, "an image larger than it says");
+        shim.release(image);
+    }
+    moving = false;
+    pthread_join(mover, NULL);
+    expect_blocks(777, 0);
 }
 
 static void *one_block(void *unused) {
@@ -359,6 +432,8 @@ static void load(const char *path) {
     LOAD(snapshot);
     LOAD(release);
     LOAD(save);
+    LOAD(track);
+    LOAD(untrack);
 }
 
 static void preloading(bool preloaded) {
@@ -387,9 +462,11 @@ int main(int count, char **arguments) {
     RUN(reallocation);
     RUN(sizes_that_are_odd);
     RUN(many_blocks);
+    RUN(any_address);
     RUN(peak);
     RUN(muted);
     RUN(threads);
+    RUN(one_moment);
     RUN(short_threads);
     RUN(signal_handlers);
     RUN(forks);

@@ -158,6 +158,7 @@ static bool mark(tm_thread *self, uintptr_t block) {
 }
 
 bool tm_js_heap_malloc(tm_thread *self, uintptr_t block, size_t size, const uint64_t *fp) {
+    if (size != layout.bytes && !watch.thread) return alone;
     uintptr_t returns[RETURNS];
     returns_of(self, fp, returns);
     if (tm_unlikely(watch.thread != NULL)) {
@@ -168,7 +169,7 @@ bool tm_js_heap_malloc(tm_thread *self, uintptr_t block, size_t size, const uint
         __atomic_store_n(&watch.count, watch.count + 1, __ATOMIC_RELEASE);
         return true;
     }
-    sampler *own = size == layout.bytes && !memcmp(returns, layout.returns, sizeof returns) ? sampler_of(self) : NULL;
+    sampler *own = memcmp(returns, layout.returns, sizeof returns) ? NULL : sampler_of(self);
     if (!own) return alone;
     settle(self, own);
     if (!mark(self, block)) {

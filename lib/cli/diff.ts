@@ -7,7 +7,9 @@ import type { Command } from "./command.ts";
 import { print } from "./output.ts";
 import { operand, partialOption, readInto } from "./read.ts";
 import { readStatisticsOptions, statisticsOptions, type StatisticsSettings } from "./statistics_options.ts";
+import { statisticsTable } from "./statistics_table.ts";
 import { groupLines, groupName, tracebackJson } from "./statistics_text.ts";
+import { outputTerminal, type Terminal } from "./terminal.ts";
 
 /** `diff OLD NEW`: what changed most. */
 export const diff: Command = {
@@ -32,7 +34,10 @@ export const diff: Command = {
     const [older, newer] = pair;
     const differences = newer.grouping.compareTo(older.grouping);
     const total = sum(cumulative ? newer.whole.compareTo(older.whole) : differences);
-    print(settings.json ? diffJson(differences, total, settings) : diffText(differences, total, settings));
+    const terminal = outputTerminal();
+    if (settings.json) print(diffJson(differences, total, settings));
+    else if (terminal === null) print(diffText(differences, total, settings));
+    else print(diffTable(differences, total, settings, terminal));
     return 0;
   },
 };
@@ -50,15 +55,36 @@ interface Sum {
   readonly countDiff: number;
 }
 
+/** What is printed where it is not to a terminal, in the words of Python. */
 function diffText(differences: readonly StatisticDiff[], total: Sum, settings: StatisticsSettings): string {
   const { keyType, limit, cumulative } = settings;
   const shown = differences.slice(0, limit);
-  const lines = [`Top ${shown.length} changes of ${groupName(keyType)}${cumulative ? ", cumulative" : ""}`];
+  const lines = [title(shown.length, settings)];
   shown.forEach((difference, i) => lines.push(...groupLines(i + 1, difference, keyType)));
   const others = differences.slice(limit);
   if (others.length > 0) lines.push(`${others.length} other${cumulative ? "" : `: ${sizes(sum(others))}`}`);
   lines.push(`Total allocated size: ${sizes(total)}`);
   return `${lines.join("\n")}\n`;
+}
+
+function diffTable(
+  differences: readonly StatisticDiff[],
+  total: Sum,
+  settings: StatisticsSettings,
+  terminal: Terminal,
+): string {
+  const { keyType, limit, cumulative } = settings;
+  const shown = differences.slice(0, limit), others = differences.slice(limit);
+  return statisticsTable(shown, {
+    title: title(shown.length, settings),
+    keyType,
+    total,
+    others: { groups: others.length, sum: cumulative ? null : sum(others) },
+  }, terminal);
+}
+
+function title(count: number, { keyType, cumulative }: StatisticsSettings): string {
+  return `Top ${count} changes of ${groupName(keyType)}${cumulative ? ", cumulative" : ""}`;
 }
 
 function diffJson(differences: readonly StatisticDiff[], total: Sum, settings: StatisticsSettings): string {

@@ -12,9 +12,10 @@ import { OutputClosedError, print, printError } from "./output.ts";
 import { report } from "./report.ts";
 import { run } from "./run.ts";
 import { top } from "./top.ts";
+import { tree } from "./tree.ts";
 
 /** All commands, in the order of the help. */
-const commands: readonly Command[] = [run, top, diff, info, merge, report, importCommand, exportCommand];
+const commands: readonly Command[] = [run, top, diff, tree, info, merge, report, importCommand, exportCommand];
 
 const program = "tracemalloc";
 const help: OptionSpec = { name: "--help", help: "show this help" };

@@ -6,7 +6,9 @@ import type { Command } from "./command.ts";
 import { print } from "./output.ts";
 import { operand, partialOption, readInto } from "./read.ts";
 import { readStatisticsOptions, statisticsOptions, type StatisticsSettings } from "./statistics_options.ts";
+import { statisticsTable } from "./statistics_table.ts";
 import { groupLines, groupName, tracebackJson } from "./statistics_text.ts";
+import { outputTerminal, type Terminal } from "./terminal.ts";
 
 /** `top FILE`: what holds most memory. */
 export const top: Command = {
@@ -24,7 +26,10 @@ export const top: Command = {
     await readInto(operand(args, 0), [...new Set([grouping, whole])], args.has(partialOption.name));
     const statistics = grouping.statistics();
     const total = sum(whole === grouping ? statistics : whole.statistics());
-    print(settings.json ? topJson(statistics, total, settings) : topText(statistics, total, settings));
+    const terminal = outputTerminal();
+    if (settings.json) print(topJson(statistics, total, settings));
+    else if (terminal === null) print(topText(statistics, total, settings));
+    else print(topTable(statistics, total, settings, terminal));
     return 0;
   },
 };
@@ -35,11 +40,11 @@ interface Sum {
   readonly count: number;
 }
 
-/** What `top` prints. */
+/** What `top` prints where it is not to a terminal, in the words of Python. */
 export function topText(statistics: readonly Statistic[], total: Sum, settings: StatisticsSettings): string {
-  const { keyType, limit, cumulative } = settings;
+  const { limit, cumulative, keyType } = settings;
   const shown = statistics.slice(0, limit);
-  const lines = [`Top ${shown.length} ${groupName(keyType)}${cumulative ? ", cumulative" : ""}`];
+  const lines = [title(shown.length, settings)];
   shown.forEach((statistic, i) => lines.push(...groupLines(i + 1, statistic, keyType)));
   const others = statistics.slice(limit);
   if (others.length > 0) {
@@ -48,6 +53,26 @@ export function topText(statistics: readonly Statistic[], total: Sum, settings: 
   }
   lines.push(`Total allocated size: ${formatSize(total.size)}`);
   return `${lines.join("\n")}\n`;
+}
+
+function topTable(
+  statistics: readonly Statistic[],
+  total: Sum,
+  settings: StatisticsSettings,
+  terminal: Terminal,
+): string {
+  const { keyType, limit, cumulative } = settings;
+  const shown = statistics.slice(0, limit), others = statistics.slice(limit);
+  return statisticsTable(shown, {
+    title: title(shown.length, settings),
+    keyType,
+    total,
+    others: { groups: others.length, sum: cumulative ? null : sum(others) },
+  }, terminal);
+}
+
+function title(count: number, { keyType, cumulative }: StatisticsSettings): string {
+  return `Top ${count} ${groupName(keyType)}${cumulative ? ", cumulative" : ""}`;
 }
 
 function topJson(statistics: readonly Statistic[], total: Sum, settings: StatisticsSettings): string {

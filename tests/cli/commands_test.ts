@@ -308,7 +308,7 @@ test("output that cannot be written is an error", () => {
 
 test("help of the program and of each command", () => {
   for (const args of [["--help"], ["help"]]) assertMatch(output(...args), /^Usage: tracemalloc COMMAND …\n\n {2}/);
-  for (const command of ["top", "diff", "info", "merge", "report", "import", "export"]) {
+  for (const command of ["top", "diff", "tree", "info", "merge", "report", "import", "export"]) {
     assertMatch(output(command, "--help"), new RegExp(`^Usage: tracemalloc ${command} \\[OPTION…\\] `));
   }
 });

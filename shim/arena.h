@@ -8,7 +8,7 @@
 #define tm_unlikely(x) __builtin_expect(!!(x), 0)
 
 /*
- * As much of `bytes` as can be had, halving down to a 1/1024 of it; *got says how much. For tables that
+ * As much of `bytes` as can be had, or as is fair where the process's address space is limited, halving down to a 1/1024 of it; *got says how much. For tables that
  * grow in place: address space is taken at once, memory only when touched.
  */
 void *tm_arena_reserve(size_t bytes, size_t *got);

@@ -14,6 +14,9 @@ void os_unmap(void *start, size_t bytes);
 /* The pages read as zero again, and take no memory. */
 void os_discard(void *start, size_t bytes);
 
+/* Bytes that the process may still map; SIZE_MAX: there is no limit. */
+size_t os_address_space_left(void);
+
 /* Copies [from, from + bytes) if all of it is readable; never faults. */
 bool os_read(uintptr_t from, void *to, size_t bytes);
 

@@ -195,6 +195,19 @@ bool os_each_mapping(void (*each)(const os_mapping *, void *), void *context) {
     return ok;
 }
 
+size_t os_address_space_left(void) {
+    struct rlimit limit;
+    if (FAILED(CALL3(SYS_getrlimit, RLIMIT_AS, &limit, 0)) || limit.rlim_cur == RLIM_INFINITY) return SIZE_MAX;
+    long file = call6(SYS_openat, AT_FDCWD, (long)"/proc/self/statm", O_RDONLY | O_CLOEXEC, 0, 0, 0);
+    if (FAILED(file)) return limit.rlim_cur;
+    char text[32]; /* the first number is the pages mapped */
+    long got = CALL3(SYS_read, file, text, sizeof text);
+    CALL3(SYS_close, file, 0, 0);
+    size_t used = 0;
+    for (long i = 0; i < got && text[i] >= '0' && text[i] <= '9'; i++) used = used * 10 + (size_t)(text[i] - '0');
+    return used * 4096 < limit.rlim_cur ? limit.rlim_cur - used * 4096 : 0;
+}
+
 /* ---- stacks ---- */
 
 struct bounds {

@@ -3,8 +3,10 @@ import {
   accessSync,
   constants,
   existsSync,
+  lstatSync,
   mkdtempSync,
   readdirSync,
+  renameSync,
   rmSync,
   statSync,
   watch,
@@ -16,6 +18,7 @@ import { fileURLToPath } from "node:url";
 import { basename, dirname, join } from "@std/path";
 import type { DomainName } from "../model/domain.ts";
 import { TracemallocError, UnsupportedError } from "../model/errors.ts";
+import type { Snapshot } from "../model/snapshot.ts";
 import { ensureShim } from "../runtime/shim_file.ts";
 import { isJsInterval, maxJsInterval, tracedDomains } from "../tracer/tracing.ts";
 import { type Arguments, UsageError } from "./arguments.ts";
@@ -417,8 +420,21 @@ function outputOf(plan: Plan, name: string, pid: number | undefined): string {
 
 function writeSnapshot(plan: Plan, path: string, output: string): ReturnType<typeof snapshotOfTransfer> {
   const result = snapshotOfTransfer(path, namingCommand(plan), plan.withMetadata);
-  result.snapshot.dump(output);
+  const old = lstatSync(output, { throwIfNoEntry: false });
+  if (old === undefined || old.isFile() || old.isSymbolicLink()) replaceByDump(result.snapshot, output);
+  else result.snapshot.dump(output);
   return result;
+}
+
+/** Readable by nobody else, and never through a symbolic link: names of snapshots can be foreseen. */
+function replaceByDump(snapshot: Snapshot, output: string): void {
+  const unfinished = join(dirname(output), `.tracemalloc-${crypto.randomUUID()}.tmp`);
+  try {
+    snapshot.dump(unfinished);
+    renameSync(unfinished, output);
+  } finally {
+    rmSync(unfinished, { force: true });
+  }
 }
 
 function reportSnapshots(plan: Plan, folder: string, pid: number | undefined, signal: string | null): void {

@@ -138,7 +138,9 @@ function readText(path: string): string | undefined {
 
 /** Building needs more than tracing does: a program that may not do it takes what was built before. */
 function shimPath(): string {
-  return (["read", "write", "run", "env"] as const).every((name) => granted({ name })) ? ensureShim() : lastBuilt;
+  return (["read", "write", "run", "env", "sys"] as const).every((name) => granted({ name }))
+    ? ensureShim()
+    : lastBuilt;
 }
 
 function openLibrary(path: string): Deno.DynamicLibrary<typeof symbols> {
@@ -151,7 +153,7 @@ function openLibrary(path: string): Deno.DynamicLibrary<typeof symbols> {
   } catch (cause) {
     throw new UnsupportedError(
       `the shim ${path} cannot be loaded: build it with \`${build}\`, ` +
-        "or give --allow-read --allow-write --allow-run --allow-env for it to be built now",
+        "or give --allow-read --allow-write --allow-run --allow-env --allow-sys for it to be built now",
       { cause },
     );
   }

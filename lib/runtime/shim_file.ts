@@ -1,7 +1,19 @@
 /** The shim's shared object: where it is, and how it is built from shim/ with the system's compiler. */
 import { spawnSync } from "node:child_process";
 import { createHash } from "node:crypto";
-import { chmodSync, copyFileSync, existsSync, mkdirSync, readdirSync, readFileSync, renameSync } from "node:fs";
+import {
+  chmodSync,
+  copyFileSync,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  realpathSync,
+  renameSync,
+  type Stats,
+  statSync,
+  writeFileSync,
+} from "node:fs";
 import process from "node:process";
 import { fileURLToPath } from "node:url";
 import { UnsupportedError } from "../model/errors.ts";
@@ -36,17 +48,53 @@ export function ensureShim(compiler: string = process.env["CC"] || "cc"): string
   for (const name of files) hash.update(`${name}\0`).update(readFileSync(sources + name)).update("\0");
   const folder = `${builds}${hash.digest("hex").slice(0, 16)}/`;
   const target = `${folder}libtracemalloc.so`;
-  if (!existsSync(target)) {
-    mkdirSync(folder, { recursive: true });
+  if (!isWhole(target)) {
+    mkdirSync(folder, { recursive: true, mode: 0o755 });
+    refuseWhatOthersCanWrite(folder);
     // Whoever builds at the same time makes the same file.
     const unfinished = `${folder}${process.pid}.so`;
     compile(compiler, files.filter((name) => name.endsWith(".c")).map((name) => sources + name), unfinished);
     chmodSync(unfinished, 0o755);
+    writeFileSync(`${unfinished}.sha256`, hashOf(unfinished), { mode: 0o644 });
     renameSync(unfinished, target);
+    renameSync(`${unfinished}.sha256`, `${target}.sha256`);
     copyFileSync(target, `${builds}${process.pid}.so`);
     renameSync(`${builds}${process.pid}.so`, lastBuilt);
   }
+  refuseWhatOthersCanWrite(target);
   return target;
+}
+
+function hashOf(path: string): string {
+  return createHash("sha256").update(readFileSync(path)).digest("hex");
+}
+
+/** Is a shim there, and as it was built? */
+function isWhole(path: string): boolean {
+  const expected = `${path}.sha256`;
+  return existsSync(path) && existsSync(expected) && readFileSync(expected, "utf8") === hashOf(path);
+}
+
+/** Code that is loaded into programs is the user's own, or the system's, and so are all folders that it is found in. */
+function refuseWhatOthersCanWrite(path: string): void {
+  const user = process.getuid?.();
+  for (let at = realpathSync(path);; at = at.slice(0, at.lastIndexOf("/"))) {
+    const stats = statSync(at || "/");
+    const problem = stats.uid !== 0 && stats.uid !== user
+      ? "belongs to another user: use a copy of your own"
+      : canBeWrittenByOthers(stats, at.startsWith(`${realpathSync(root)}/.build/`))
+      ? `can be written by others: chmod go-w ${at}`
+      : undefined;
+    if (problem !== undefined) {
+      throw new UnsupportedError(`the shim is not loaded from ${path}, for ${at || "/"} ${problem}`);
+    }
+    if (at === "") return;
+  }
+}
+
+/** A group is others for what is ours alone. In a folder like /tmp nobody can put a file in the place of somebody else's. */
+function canBeWrittenByOthers({ mode }: Stats, ours: boolean): boolean {
+  return (mode & 0o1002) === 0o002 || (ours && (mode & 0o020) !== 0);
 }
 
 function compile(compiler: string, files: readonly string[], target: string): void {

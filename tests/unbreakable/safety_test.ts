@@ -1,0 +1,140 @@
+/** What tracing leaves on the disk, and what it loads from there, is the user's alone. */
+import { assert, assertEquals, assertMatch } from "@std/assert";
+import { spawnSync } from "node:child_process";
+import {
+  appendFileSync,
+  chmodSync,
+  chownSync,
+  cpSync,
+  lstatSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
+import { join } from "node:path";
+import process from "node:process";
+import { after, test } from "node:test";
+import { cli } from "../cli/runtimes.ts";
+import { deno, makeFolder, root, run } from "./run.ts";
+
+const folder = makeFolder();
+after(() => folder.remove());
+const program = folder.path("program.ts");
+writeFileSync(
+  program,
+  "Object.assign(globalThis, { kept: new Uint8Array(1_999_919) });\nDeno.kill(Deno.pid, Deno.args[0] as Deno.Signal);\n",
+);
+const secret = "an-argument-or-variable-that-is-secret";
+
+test("a snapshot is its owner's alone, whatever the umask, and was never anything else", () => {
+  const before = process.umask(0);
+  try {
+    const path = folder.path("open.snapshot");
+    assertEquals(run(["-o", path, program, "SIGTERM"]).signal, "SIGTERM");
+    assertEquals(statSync(path).mode & 0o777, 0o600);
+  } finally {
+    process.umask(before);
+  }
+});
+
+test("a symbolic link in the snapshot's place is replaced, and not followed", () => {
+  const target = folder.path("precious"), path = folder.path("link.snapshot");
+  writeFileSync(target, "precious");
+  symlinkSync(target, path);
+  assertEquals(run(["-o", path, program, "SIGTERM"]).signal, "SIGTERM");
+  assertEquals(readFileSync(target, "utf8"), "precious");
+  assert(lstatSync(path).isFile());
+});
+
+test("arguments and environment are not recorded; with --no-metadata nothing is but the traces", () => {
+  const path = folder.path("secret.snapshot");
+  const env = { A_VARIABLE: secret };
+  assertEquals(run(["-o", path, program, "SIGTERM", secret], { env }).signal, "SIGTERM");
+  assert(!readFileSync(path).includes(secret));
+  const metadata = [
+    "runtime",
+    "runtimeVersion",
+    "engine",
+    "platform",
+    "pid",
+    "createdAt",
+    "calibration",
+    "attribution",
+  ];
+  const known = () =>
+    Object.keys(JSON.parse(cli("info", "--json", path).stdout)).filter((key) => metadata.includes(key));
+  assertEquals(known().sort(), [...metadata].sort());
+  assertEquals(run(["-o", path, "--no-metadata", program, "SIGTERM"]).signal, "SIGTERM");
+  assertEquals(known(), []);
+});
+
+/** A copy of what builds the shim, with a build of its own; `load` prints the shim's path, or why it is not loaded. */
+function copyOfShim(name: string): { builds: string; load(uid?: number): string } {
+  const copy = folder.path(name);
+  for (const part of ["lib", "shim", "tools/build_shim.ts"]) {
+    cpSync(`${root}${part}`, join(copy, part), { recursive: true });
+  }
+  return {
+    builds: join(copy, ".build/shim"),
+    load(uid) {
+      const { stdout, stderr } = spawnSync(deno, ["run", "-A", "--no-config", join(copy, "tools/build_shim.ts")], {
+        encoding: "utf8",
+        env: { ...process.env, ...(uid !== undefined && { DENO_DIR: join(copy, "cache") }) },
+        ...(uid !== undefined && { uid }),
+      });
+      return (stdout + stderr).trim();
+    },
+  };
+}
+
+test("the cached shim is verified by its hash, and built again where it is not what was built", () => {
+  const { load } = copyOfShim("hash");
+  const path = load(), built = readFileSync(path);
+  assertEquals(readFileSync(load()), built);
+  const { ino } = statSync(path);
+  appendFileSync(path, "more");
+  assertEquals(load(), path);
+  assertEquals(readFileSync(path), built);
+  assert(statSync(path).ino !== ino, "it was written in place");
+  assertEquals(readdirSync(join(path, "..")).sort(), ["libtracemalloc.so", "libtracemalloc.so.sha256"]);
+});
+
+test("a shim that others can write, or whose folder they can, is not loaded", () => {
+  const { builds, load } = copyOfShim("open");
+  const path = load();
+  for (
+    const [at, mode, back] of [[path, 0o775, 0o755], [join(path, ".."), 0o777, 0o755], [builds, 0o775, 0o755]] as const
+  ) {
+    chmodSync(at, mode);
+    assertEquals(
+      load(),
+      `shim: the shim is not loaded from ${path}, for ${at} can be written by others: chmod go-w ${at}`,
+    );
+    chmodSync(at, back);
+    assertEquals(load(), path);
+  }
+  chmodSync(folder.path("open"), 0o777);
+  assertMatch(load(), /for .*\/open can be written by others: chmod go-w /);
+});
+
+test(
+  "a shim of another user's is not loaded",
+  { skip: process.getuid?.() === 0 ? false : "only root can make one" },
+  () => {
+    const { load } = copyOfShim("other");
+    const path = load();
+    chownSync(path, 65533, 65533);
+    assertEquals(
+      load(),
+      `shim: the shim is not loaded from ${path}, for ${path} belongs to another user: use a copy of your own`,
+    );
+    // Root's may be used by all.
+    chownSync(path, 0, 0);
+    mkdirSync(folder.path("other/cache"));
+    chmodSync(folder.path("other/cache"), 0o777);
+    assertEquals(load(65533), path);
+  },
+);

@@ -82,6 +82,10 @@ typedef struct tm_jsc_site {
     uint8_t state, tier;
 } tm_jsc_site;
 
+/* Memory on the stack of the main thread, below main(); NULL: there is none. */
+#define TM_JSC_PINS 8192
+extern volatile uint64_t *tm_jsc_pins;
+
 /* The site of a frame as it is now; NULL: not in this state of the tables (it is not a CodeBlock, or there is no room). */
 const tm_jsc_site *tm_jsc_site_of(uintptr_t vm, uint64_t epoch, uint64_t code, uint32_t index);
 const tm_jsc_site *tm_jsc_site_at(uint32_t site);
@@ -89,6 +93,8 @@ const uint32_t *tm_jsc_site_frames(const tm_jsc_site *site);
 
 /* For whoever resolves, beside threads that clear the tables: numbers of sites are those of a generation. */
 uint32_t tm_jsc_sites_generation(void);
+/* All that the calling thread has seen is named: its code need not be kept from the collector any more. */
+void tm_jsc_sites_unpin(void);
 /* A copy of the first new site of a VM from *site on. False: there is none in this generation. */
 bool tm_jsc_site_next(uint32_t generation, uintptr_t vm, uint32_t *site, tm_jsc_site *copy);
 /* Is the CodeBlock that was recorded still there? */

@@ -248,10 +248,13 @@ static uint32_t resolve(tm_jsc_thread *state, uint64_t callee) {
         state->next = 0;
     }
     tm_jsc_site site; /* on the stack: what is alive stays so */
+    bool all = true;
     for (bool begun = false; tm_jsc_site_next(generation, state->vm, &state->next, &site); state->next++) {
         napi_handle_scope scope;
-        if (api.napi_open_handle_scope(state->env, &scope) != NAPI_OK) break;
-        if (!begun && !(begun = stack_text(state, NULL, 0, state->plain, sizeof state->plain))) break;
+        if (api.napi_open_handle_scope(state->env, &scope) != NAPI_OK || (!begun && !(begun = stack_text(state, NULL, 0, state->plain, sizeof state->plain)))) {
+            all = false;
+            break;
+        }
         uint32_t frames[MOST_INLINED];
         int count = 0;
         __asm__ volatile("" ::"r"(&site) : "memory");
@@ -267,6 +270,7 @@ static uint32_t resolve(tm_jsc_thread *state, uint64_t callee) {
         named += alive;
         api.napi_close_handle_scope(state->env, scope);
     }
+    if (all) tm_jsc_sites_unpin();
     return named;
 }
 

@@ -141,6 +141,22 @@ bool tm_jsc_site_alive(const tm_jsc_site *site) {
     return site->identity && is_site(site->vm, site->code, site->index, &type) && identity_of(site->code, type) == site->identity;
 }
 
+/* ---- code that must not go before it is named ---- */
+
+volatile uint64_t *tm_jsc_pins;
+static uint32_t pin_count;
+
+static bool may_pin(void) {
+    uintptr_t pins = (uintptr_t)tm_jsc_pins;
+    return pins && tm_self && pins >= tm_self->stack_low && pins < tm_self->stack_high;
+}
+
+void tm_jsc_sites_unpin(void) {
+    if (!may_pin()) return;
+    for (uint32_t i = 0; i < pin_count && i < TM_JSC_PINS; i++) tm_jsc_pins[i] = 0;
+    pin_count = 0;
+}
+
 static inline bool holds(tm_jsc_site *site, uintptr_t vm, uint64_t epoch) {
     if (site->vm != vm || site->state == TM_SITE_LOST) return false;
     if (tm_likely(site->epoch == epoch)) return true;
@@ -159,6 +175,7 @@ const tm_jsc_site *tm_jsc_site_of(uintptr_t vm, uint64_t epoch, uint64_t code, u
     if (!is_site(vm, code, index, &type)) return NULL;
     tm_jsc_site fresh = {.vm = vm, .code = code, .epoch = epoch, .index = index, .tier = (uint8_t)tier_flag(type)};
     fresh.identity = identity_of(code, type);
+    if (may_pin()) tm_jsc_pins[pin_count++ % TM_JSC_PINS] = code;
     const tm_jsc_site *result = NULL;
     tm_lock_take(&sites_lock);
     if (reserve() && site_count < site_most) {

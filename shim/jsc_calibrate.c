@@ -181,8 +181,11 @@ static void find_entry(uintptr_t vm, const chain *chain) {
 
 /* ---- collections ---- */
 
+/* More than that a collection does not count: engines can be told to collect all the time, beside those asked for. */
+#define MOST_COLLECTIONS 64
+
 static uint32_t counters[VM_BYTES / 4];
-static uint8_t counters_fit[VM_BYTES / 4];
+static uint32_t counted[VM_BYTES / 4]; /* since the first; UINT32_MAX: it is no counter of collections */
 static uint32_t collections;
 
 static void count_collection(uintptr_t vm, bool first, uint32_t expected) {
@@ -191,16 +194,24 @@ static void count_collection(uintptr_t vm, bool first, uint32_t expected) {
         fail("collections: the VM could not be read");
         return;
     }
-    for (uint32_t i = 0; i < VM_BYTES / 4; i++) counters_fit[i] = first || (counters_fit[i] && now[i] == counters[i] + expected);
+    for (uint32_t i = 0; i < VM_BYTES / 4; i++) {
+        uint32_t more = now[i] - counters[i];
+        if (first) counted[i] = 0;
+        else if (counted[i] != UINT32_MAX) counted[i] = more < expected || more > MOST_COLLECTIONS ? UINT32_MAX : counted[i] + more;
+    }
     memcpy(counters, now, sizeof counters);
-    if (!first) collections += expected;
+    collections += first ? 0 : expected;
 }
 
+/* Those that counted least: where nothing else collects, that is what was asked for. */
 static void choose_counters(void) {
+    uint32_t least = UINT32_MAX;
+    for (uint32_t i = 0; i < VM_BYTES / 4; i++)
+        if (counted[i] < least) least = counted[i];
     tm_jsc.epochs = 0;
     for (int32_t i = 0; i < VM_BYTES / 4 && tm_jsc.epochs < TM_JSC_EPOCHS; i++)
-        if (counters_fit[i] && collections >= 3) tm_jsc.vm_epoch[tm_jsc.epochs++] = 4 * i;
-    if (!tm_jsc.epochs) fail("collections: no counter of them was found");
+        if (counted[i] == least && least >= collections && least < UINT32_MAX) tm_jsc.vm_epoch[tm_jsc.epochs++] = 4 * i;
+    if (!tm_jsc.epochs || collections < 3) fail("collections: no counter of them was found");
 }
 
 /* ---- code ---- */

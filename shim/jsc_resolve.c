@@ -177,8 +177,23 @@ typedef struct place {
 
 static bool is(const char *text, size_t length, const char *word) { return length == strlen(word) && !memcmp(text, word, length); }
 
+/* A path, a URL, or the name of what has neither. */
 static bool begins_place(const char *text) {
-    return *text == '/' || *text == '[' || *text == '<' || (*text >= 'a' && *text <= 'z') || (*text >= 'A' && *text <= 'Z');
+    if (*text == '/' || *text == '[' || *text == '<') return true;
+    const char *at = text;
+    while ((*at >= 'a' && *at <= 'z') || *at == '-') at++;
+    return at > text && (*at == ':' || *at == ')');
+}
+
+/* Names and paths may have brackets in them: the first that begins a place for certain, or else the last. */
+static const char *find_place(const char *text, const char *end) {
+    const char *last = NULL;
+    for (const char *at = text; at + 2 < end; at++) {
+        if (!starts_with(at, " (")) continue;
+        last = at + 2;
+        if (begins_place(last)) break;
+    }
+    return last;
 }
 
 /*
@@ -188,10 +203,9 @@ static bool begins_place(const char *text) {
 static place read_place(const char *text, const char *end) {
     place place = {text, 0, 0, 0, false};
     if (end > text && end[-1] == ')') {
-        const char *open = text;
-        while (open < end && !(starts_with(open, " (") && begins_place(open + 2))) open++;
-        if (open == end) return place;
-        place.url = open + 2;
+        const char *within = find_place(text, end);
+        if (!within) return place;
+        place.url = within;
         end--;
     }
     place.column = number_before(place.url, &end);

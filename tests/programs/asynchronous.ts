@@ -151,6 +151,6 @@ setTimeout(() => {
   keep(new Uint8Array(23_061)); // mark 23061
 }, 1);
 addEventListener("beforeunload", () => {
-  keep(new Uint8Array(23_063)); // mark 23063
+  keep(new Uint8Array(23_063)); // mark 23063 bun:0
 });
 console.log("asynchronous", yielded, settled, read);

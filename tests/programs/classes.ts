@@ -2,7 +2,7 @@
 import { keep } from "./keep.ts";
 
 class Base {
-  readonly first = keep(new Uint8Array(21_001)); // mark 21001 x3
+  readonly first = keep(new Uint8Array(21_001)); // mark 21001 x3 bun:8
   readonly rest;
 
   constructor(length: number) {
@@ -21,15 +21,15 @@ class Base {
 
 /** Has no constructor of its own. */
 class Inherits extends Base {
-  readonly own = keep(new ArrayBuffer(21_009)); // mark 21009
+  readonly own = keep(new ArrayBuffer(21_009)); // mark 21009 bun:94
 }
 
 class Derived extends Base {
-  #secret = keep(new Uint8Array(21_011)); // mark 21011
-  static shared = keep(new Uint8Array(21_013)); // mark 21013
+  #secret = keep(new Uint8Array(21_011)); // mark 21011 bun:42
+  static shared = keep(new Uint8Array(21_013)); // mark 21013 bun:27
   static #hidden = [
-    keep(new Uint8Array(21_015)), // mark 21015
-    keep(new Uint8Array(21_017)), // mark 21017
+    keep(new Uint8Array(21_015)), // mark 21015 bun:27
+    keep(new Uint8Array(21_017)), // mark 21017 bun:27
   ];
   readonly arrow = () => keep(new Uint8Array(21_019)); // mark 21019 x2
 
@@ -101,7 +101,7 @@ for (const bytes of derived) if (bytes.length === 21_043) break;
 
 const { value } = derived;
 const expression = new (class extends Array {
-  readonly bytes = keep(new Uint8Array(21_049)); // mark 21049
+  readonly bytes = keep(new Uint8Array(21_049)); // mark 21049 bun:103
 })();
 const literal = {
   get lazy(): Uint8Array {

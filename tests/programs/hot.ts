@@ -46,7 +46,7 @@ let fieldAllocates = false;
 
 class WithField {
   readonly name = "field";
-  readonly bytes = fieldAllocates ? new Uint8Array(5007) : nothing; // mark 5007 x500 interpreter baseline maglev turbofan inlined
+  readonly bytes = fieldAllocates ? new Uint8Array(5007) : nothing; // mark 5007 x500 interpreter baseline maglev turbofan inlined bun:54
 }
 
 function initialises(allocate: boolean): void {

@@ -86,7 +86,7 @@ abstract class Abstract<
 }
 
 class Square extends Abstract<Shape> implements Shape {
-  readonly sides: number = keep(new Uint8Array(24_017)).length; // mark 24017
+  readonly sides: number = keep(new Uint8Array(24_017)).length; // mark 24017 bun:98
 
   override area(
     this: Square,

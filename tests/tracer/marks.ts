@@ -7,6 +7,11 @@
  * tiers of the engine. The size recorded is the one that was asked for: nothing is rounded. Sizes are odd and unique, so
  * that no other block has one of them by chance.
  *
+ *   // mark 21001 x3 bun:8
+ *
+ * On Bun line 8 owns them, or no line does (0): where Bun's transpiler moves what stands there (initialisers of fields go into
+ * constructors, and the engine's own stack traces say so), or where it has no such event.
+ *
  *   // owns 77000
  *
  * At least so many bytes in all, where the sizes of the blocks are the business of a library.
@@ -22,6 +27,8 @@ export interface Mark {
   readonly size: number;
   readonly blocks: number;
   readonly tiers: readonly TierName[];
+  /** The line on Bun; 0: none. */
+  readonly bunLine: number;
 }
 
 /** A name of `Tier`. */
@@ -32,12 +39,20 @@ export function readMarks(file: string, text: string): Mark[] {
   return text.split("\n").flatMap((line, i): Mark[] => {
     const comment = /\/[/*] ((?:mark|owns) .*?)(?: \*\/.*)?$/.exec(line)?.[1];
     if (comment === undefined) return [];
-    const [, kind, size, blocks = "1", tiers = ""] = /^(mark|owns) (\d+)(?: x(\d+))?((?: [a-z]+)*)$/.exec(comment) ??
-      [];
+    const [, kind, size, blocks = "1", tiers = "", bunLine = String(i + 1)] =
+      /^(mark|owns) (\d+)(?: x(\d+))?((?: [a-z]+)*)(?: bun:(\d+))?$/.exec(comment) ?? [];
     const names = tiers.split(" ").filter((name) => name !== "");
     if ((kind !== "mark" && kind !== "owns") || !names.every((name): name is TierName => name in Tier)) {
       throw new SyntaxError(`${file}:${i + 1}: not a mark: ${comment}`);
     }
-    return [{ file, line: i + 1, kind, size: Number(size), blocks: Number(blocks), tiers: names }];
+    return [{
+      file,
+      line: i + 1,
+      kind,
+      size: Number(size),
+      blocks: Number(blocks),
+      tiers: names,
+      bunLine: Number(bunLine),
+    }];
   });
 }

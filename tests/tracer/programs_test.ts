@@ -23,9 +23,9 @@ import {
 const programs = findPrograms();
 
 test("marks can be read, and others are refused", () => {
-  assertEquals(readMarks("a.ts", "\nf(); // mark 5001 x2 interpreter inlined\n{g() /* mark 5003 */}</b>"), [
-    { file: "a.ts", line: 2, kind: "mark", size: 5001, blocks: 2, tiers: ["interpreter", "inlined"] },
-    { file: "a.ts", line: 3, kind: "mark", size: 5003, blocks: 1, tiers: [] },
+  assertEquals(readMarks("a.ts", "\nf(); // mark 5001 x2 interpreter inlined\n{g() /* mark 5003 bun:1 */}</b>"), [
+    { file: "a.ts", line: 2, kind: "mark", size: 5001, blocks: 2, tiers: ["interpreter", "inlined"], bunLine: 2 },
+    { file: "a.ts", line: 3, kind: "mark", size: 5003, blocks: 1, tiers: [], bunLine: 1 },
   ]);
   for (const comment of ["mark", "mark x2", "mark 5001 2", "mark 5001 x2 hot", "owns much"]) {
     let error: unknown;

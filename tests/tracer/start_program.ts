@@ -10,8 +10,10 @@ import { saveTransfer } from "../../lib/tracer/tracing.ts";
 // Taken away: the program gets none.
 const [nframe, snapshot, transfer, program] = process.argv.splice(2) as [string, string, string, string];
 start(Number(nframe));
-addEventListener("unload", () => {
+const save = () => {
   saveTransfer(transfer);
   takeSnapshot().dump(snapshot);
-});
+};
+if ("Bun" in globalThis) process.on("exit", save);
+else addEventListener("unload", save);
 await import(pathToFileURL(program).href);

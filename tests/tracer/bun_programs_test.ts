@@ -1,0 +1,73 @@
+/** The programs of tests/programs/ that need no Deno, traced on Bun: every marked line owns exactly what its mark says. */
+import { spawnSync } from "node:child_process";
+import { readFileSync } from "node:fs";
+import process from "node:process";
+import { test } from "node:test";
+import { assertEquals } from "@std/assert";
+import { Snapshot } from "../../mod.ts";
+import { runtimes } from "../../tools/runtimes.mjs";
+import { findPrograms, inFolder, marksOf, type Program, root } from "./programs.ts";
+
+/** These call Deno itself; Bun compiles JSX for a library that is not there. */
+const notForBun = ["elements.tsx", "ends.ts", "ffi.ts", "leaky_server.ts"];
+
+const programs = findPrograms().filter(({ name, script }) =>
+  !notForBun.includes(name) && !/\bDeno\./.test(readFileSync(script, "utf8"))
+);
+
+const modes = ["run -n 1", "run -n 25", "start(1)", "start(25)"] as const;
+
+for (const program of programs) {
+  for (const mode of modes) {
+    test(`${program.name} on Bun, ${mode}: every mark`, () => {
+      assertEquals(problemsOf(program, mode), []);
+    });
+  }
+}
+
+/** What differs from the marks, a line each. */
+function problemsOf(program: Program, mode: typeof modes[number]): string[] {
+  const owners = trace(program.script, mode);
+  const problems: string[] = [];
+  for (const { file, kind, size, blocks, bunLine } of marksOf(program)) {
+    if (kind !== "mark" || bunLine === 0) continue;
+    const place = `${file}:${bunLine}`, expected = `${blocks} at ${place}`;
+    if (mode.startsWith("start") && program.name === "hot.ts") joinUnknown(owners.get(size), place);
+    const found = [...owners.get(size) ?? []].map(([owner, count]) => `${count} at ${owner}`).join(", ") || "none";
+    if (found !== expected) problems.push(`blocks of ${size} bytes: expected ${expected}, found ${found}`);
+  }
+  return problems;
+}
+
+/**
+ * Compiled code that is replaced by better compiled code is collected, and after a plain `start()` that can be before there
+ * was a moment to name it: `hot.ts` runs for seconds without any. Unknown lines are as good as the right ones, then; wrong
+ * ones are not.
+ */
+function joinUnknown(owners: Map<string, number> | undefined, place: string): void {
+  const unknown = owners?.get("<unknown>:0");
+  if (!owners || unknown === undefined) return;
+  owners.delete("<unknown>:0");
+  owners.set(place, (owners.get(place) ?? 0) + unknown);
+}
+
+/** Blocks of every size by the line that owns them. */
+function trace(script: string, mode: string): Map<number, Map<string, number>> {
+  const nframe = /\d+/.exec(mode)![0];
+  return inFolder((folder) => {
+    const snapshot = `${folder}/snapshot`;
+    const args = mode.startsWith("run")
+      ? [`${root}cli.ts`, "run", "-n", nframe, "-o", snapshot, script]
+      : [`${root}tests/tracer/start_program.ts`, nframe, snapshot, `${folder}/transfer`, script];
+    // What `run` sets by itself.
+    const env = { ...process.env, NO_COLOR: "1", ...(mode.startsWith("start") && { BUN_JSC_useTailCalls: "0" }) };
+    const { status, signal, stderr } = spawnSync(runtimes.bun, args, { cwd: root, encoding: "utf8", env });
+    assertEquals([status, signal], [0, null], stderr);
+    const owners = new Map<number, Map<string, number>>();
+    for (const { size, traceback } of Snapshot.load(snapshot).traces) {
+      const owner = String(traceback.at(-1)), found = owners.get(size) ?? new Map<string, number>();
+      owners.set(size, found.set(owner, (found.get(owner) ?? 0) + 1));
+    }
+    return owners;
+  });
+}

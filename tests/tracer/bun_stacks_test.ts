@@ -1,0 +1,56 @@
+/** Tracebacks on Bun are those of the engine's own stack traces. */
+import { spawnSync } from "node:child_process";
+import process from "node:process";
+import { test } from "node:test";
+import { assert, assertEquals } from "@std/assert";
+import { runtimes } from "../../tools/runtimes.mjs";
+import { inFolder, root } from "./programs.ts";
+
+/** `$TRACED_BUN` names another Bun than the pinned one. */
+const bun = process.env["TRACED_BUN"] || runtimes.bun;
+const program = `${root}tests/tracer/bun_stacks.mjs`;
+
+interface Result {
+  readonly checks: number;
+  readonly frames: number;
+  readonly wrong: number;
+  readonly unknown: number;
+  readonly missing: number;
+  readonly examples: readonly string[];
+}
+
+function compareStacks(seed: number, traced: "run" | "start", env: Record<string, string> = {}): Result {
+  return inFolder((folder) => {
+    const args = traced === "run"
+      ? [`${root}cli.ts`, "run", "-n", "50", "-o", `${folder}/snapshot`, program, "10000", String(seed)]
+      : [program, "10000", String(seed)];
+    const { status, signal, stdout, stderr } = spawnSync(bun, args, {
+      encoding: "utf8",
+      env: { ...process.env, BUN_JSC_useTailCalls: "0", ...env },
+    });
+    assertEquals([status, signal], [0, null], stdout + stderr);
+    return JSON.parse(stdout);
+  });
+}
+
+function assertExact({ checks, frames, wrong, unknown, missing, examples }: Result, mostUnknown: number): void {
+  assertEquals([wrong, missing], [0, 0], examples.join("\n"));
+  assert(checks >= 10_000 && frames > 50_000, `only ${checks} checks of ${frames} frames`);
+  assert(unknown <= checks * mostUnknown, `${unknown} of ${checks} tracebacks are unknown`);
+}
+
+test("tracebacks are the engine's stack traces under `tracemalloc run`", () => {
+  assertExact(compareStacks(1, "run"), 0.005);
+});
+
+test("tracebacks are the engine's stack traces, or unknown, after a plain start()", () => {
+  // Code that is collected before it could be named has no lines: here all of it is thrown away all the time.
+  assertExact(compareStacks(3, "start"), 0.1);
+});
+
+for (const option of ["collectContinuously=1", "useFTLJIT=0", "useConcurrentJIT=0", "useConcurrentGC=0"]) {
+  test(`tracebacks are the engine's stack traces with ${option}`, () => {
+    const [name, value] = option.split("=") as [string, string];
+    assertExact(compareStacks(5, "run", { [`BUN_JSC_${name}`]: value }), 0.005);
+  });
+}

@@ -40,7 +40,7 @@ int32_t tracemalloc_start(uint32_t nframe) {
             tm_traced_reset(true);
             tm_gate_open(true);
             if (!tm_preloaded) tm_slots_patch();
-            tm_mimalloc_install(1);
+            tm_mimalloc_install();
             show_to_libraries();
         }
     }

@@ -106,7 +106,8 @@ static struct {
     uintptr_t plain[LEVELS]; /* callers for a block of GARBAGE_REQUEST bytes that is not aligned */
     struct {
         uintptr_t block, back[LEVELS];
-    } seen[MOST_SEEN]; /* that could be the collector's */
+        bool cells; /* it was the collector's when it was looked at; it may be gone by now */
+    } seen[MOST_SEEN];
     int seen_count;
 } test;
 
@@ -144,7 +145,7 @@ static bool holds_cells(uintptr_t block) {
 
 static int count_cells(void) {
     int count = 0;
-    for (int i = 0; i < test.seen_count; i++) count += holds_cells(test.seen[i].block);
+    for (int i = 0; i < test.seen_count; i++) count += test.seen[i].cells |= holds_cells(test.seen[i].block);
     return count;
 }
 
@@ -154,7 +155,7 @@ static bool learn_garbage(void) {
         uintptr_t caller = 0;
         bool common = true;
         for (int i = 0; i < test.seen_count; i++) {
-            if (!holds_cells(test.seen[i].block)) continue;
+            if (!test.seen[i].cells) continue;
             common &= !caller || caller == test.seen[i].back[level];
             caller = test.seen[i].back[level];
         }
@@ -169,7 +170,8 @@ static bool learn_garbage(void) {
 
 /* ---- sampling ---- */
 
-static uint64_t sample_bytes = 1;
+static uint64_t sample_bytes = 1;        /* of the tracing that is on */
+static uint64_t wanted_sample_bytes = 1; /* of the next */
 
 static double uniform(void) { /* in (0, 1] */
     static __thread uint64_t state __attribute__((tls_model("initial-exec")));
@@ -228,7 +230,7 @@ static inline void count(tm_thread *self, tm_tally_row *tally, double blocks, in
 
 static inline void record(tm_thread *self, tm_sample *sample, size_t size, uint64_t since, const uint64_t *fp) {
     bool cells = tm_unlikely(size == GARBAGE_REQUEST) && is_garbage(self, fp);
-    uint32_t tally = tm_tally(cells ? garbage_node() : tm_traceback(self, fp), cells ? GARBAGE_BYTES : size);
+    uint32_t node = cells ? garbage_node() : tm_traceback(self, fp), tally = tm_tally(node, cells ? GARBAGE_BYTES : size);
     tm_tally_row *row = tm_tally_at(tally);
     if (tm_unlikely(!row)) {
         __atomic_add_fetch(&lost, 1, __ATOMIC_RELAXED);
@@ -237,6 +239,7 @@ static inline void record(tm_thread *self, tm_sample *sample, size_t size, uint6
     sample->tally = tally;
     sample->blocks = sample_bytes == 1 || !size ? 1 : (double)since / (double)size;
     count(self, row, sample->blocks, 1);
+    tm_count(node, (uint64_t)bytes_of(sample->blocks, row->size));
 }
 
 static size_t on_alloc(tm_profiler *profiler, tm_sample *sample, void *block, size_t size, size_t rate, uint64_t since,
@@ -331,8 +334,8 @@ static void remove_profiler(void) {
     tm_mimalloc_each_heap(&layout, take_out, NULL);
 }
 
-void tm_mimalloc_install(uint64_t bytes) {
-    if (tm_mimalloc_ready) install(bytes);
+void tm_mimalloc_install(void) {
+    if (tm_mimalloc_ready) install(__atomic_load_n(&wanted_sample_bytes, __ATOMIC_RELAXED));
 }
 
 void tm_mimalloc_remove(void) {
@@ -399,6 +402,10 @@ void tracemalloc_mimalloc_garbage(uint64_t out[2]) {
     tm_hide_end(self);
 }
 
+void tracemalloc_mimalloc_sample(uint64_t bytes) {
+    __atomic_store_n(&wanted_sample_bytes, bytes ? bytes : 1, __ATOMIC_RELAXED);
+}
+
 int32_t tracemalloc_mimalloc_end(int32_t accept) {
     tm_thread *self = tm_hide_begin();
     tm_lock_take(&tm_control_lock);
@@ -417,7 +424,7 @@ int32_t tracemalloc_mimalloc_end(int32_t accept) {
         }
         test.thread = 0;
         tm_mimalloc_ready = accept && result == TM_OK;
-        if (tm_gate != TM_GATE_OFF) tm_mimalloc_install(1);
+        if (tm_gate != TM_GATE_OFF) tm_mimalloc_install();
     }
     tm_lock_drop(&tm_control_lock);
     tm_hide_end(self);

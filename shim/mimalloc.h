@@ -44,11 +44,8 @@ void tm_mimalloc_each_heap(const tm_mimalloc_layout *layout, void (*each)(uintpt
 
 extern volatile bool tm_mimalloc_ready; /* found, tested, accepted */
 
-/*
- * Begins to trace the allocator's blocks, those of threads that start later too. `sample_bytes`: 1 sees every block;
- * N sees one for each N bytes on average. With the control lock held.
- */
-void tm_mimalloc_install(uint64_t sample_bytes);
+/* Begins to trace the allocator's blocks, those of threads that start later too. With the control lock held. */
+void tm_mimalloc_install(void);
 void tm_mimalloc_remove(void);
 
 /* The block that begins at an address, if it is one of those that are traced. */

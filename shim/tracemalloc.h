@@ -238,6 +238,8 @@ TM_EXPORT void tracemalloc_mimalloc_seen(uint64_t out[3]);
  * objects until there are some, and a block of that size that is none.
  */
 TM_EXPORT void tracemalloc_mimalloc_garbage(uint64_t out[2]);
+/* Bytes between two samples, on average, from the next start on; 1, as at first: every block. */
+TM_EXPORT void tracemalloc_mimalloc_sample(uint64_t bytes);
 /* Trace its blocks whenever tracing is on, or leave it alone for good. */
 TM_EXPORT int32_t tracemalloc_mimalloc_end(int32_t accept);
 /* As tracemalloc_v8_report(). */

@@ -131,8 +131,9 @@ void tm_gate_close(void) {
     tm_lock_take(&gate_lock);
     /* What this thread allocates while the gate is closed must not wait for the gate. */
     if (tm_self) tm_self->busy = TM_HIDDEN;
-    __atomic_store_n(&tm_gate, TM_GATE_CLOSED, __ATOMIC_SEQ_CST);
-    if (!os_barrier_all() && !tm_gate_fenced) {
+    uint32_t before = __atomic_exchange_n(&tm_gate, TM_GATE_CLOSED, __ATOMIC_SEQ_CST);
+    /* While tracing is off nobody is inside, and whoever saw it on has passed the barrier that turned it off. */
+    if (before != TM_GATE_OFF && !os_barrier_all() && !tm_gate_fenced) {
         /* From now on every thread fences for itself; those inside without a fence are out within a moment. */
         __atomic_store_n(&tm_gate_fenced, true, __ATOMIC_SEQ_CST);
         for (int i = 0; i < 1000; i++) os_yield();

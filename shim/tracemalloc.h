@@ -13,7 +13,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define TM_ABI_VERSION 5u
+#define TM_ABI_VERSION 6u
 #define TM_EXPORT __attribute__((visibility("default")))
 
 /* What tracemalloc_status() says. */
@@ -27,6 +27,7 @@
 #define TM_ERROR_BUSY (-4)        /* another thread is at it: try again */
 #define TM_ERROR_SIGNAL (-5)      /* somebody else handles that signal */
 #define TM_ERROR_CALIBRATION (-3) /* the engine is not laid out as expected; the report says where */
+#define TM_ERROR_POSITIONS (-6)   /* source positions are not kept, or not as expected */
 
 /* Kinds of raw frames. */
 #define TM_FRAME_UNKNOWN 0u /* owner: a TM_UNKNOWN_ reason */
@@ -188,7 +189,10 @@ typedef struct tm_v8_spec {
     char source_head[32];  /* how the text of the first begins */
     int32_t source_length; /* of the first, in UTF-16 units */
     int32_t line_offset, column_offset; /* of both */
-    int32_t position[4];   /* of the calls in A, B, C (first script) and D (second), from 0 */
+    /* Of A, B, C (first script) and D (second): */
+    int32_t position[4];         /* of the call, from 0 */
+    int32_t literal[4];          /* number of the function in its script */
+    int32_t line[4], column[4];  /* of the call, both from 1, with the offsets */
 } tm_v8_spec;
 
 #define TM_V8_FRAMES 1u    /* interpreted frames decode to the known positions */
@@ -207,7 +211,15 @@ TM_EXPORT void tracemalloc_v8_hide(const char *url_prefix);
  * found. TM_ERROR_BUSY: another thread does it now.
  */
 TM_EXPORT int32_t tracemalloc_v8_begin(const tm_v8_spec *spec);
-/* Called from the calibration scripts. Returns the TM_V8_ levels reached, or a negative number for good. */
+/*
+ * From now on the scripts are these: whatever was found by the first ones has to be right for them, and what more is found
+ * is found by them.
+ */
+TM_EXPORT int32_t tracemalloc_v8_check(const tm_v8_spec *other);
+/*
+ * Called from the calibration scripts. Returns the TM_V8_ levels reached, or a negative number: for good, except that
+ * the first step can be tried again once positions are kept.
+ */
 TM_EXPORT int32_t tracemalloc_v8_probe(int32_t step);
 /* Accept what was found, or go without JavaScript frames. The last says that positions are kept because a profiler runs. */
 #define TM_V8_REFUSE 0

@@ -42,7 +42,6 @@
     FIELD(bytecode_positions)  /* BytecodeArray → its source position table */                     \
     FIELD(bytecode_start)                                                                          \
     FIELD(positions_shift)     /* flag bits below a position table's code delta; 1: its sign */    \
-    FIELD(type_function)                                                                           \
     FIELD(type_shared)                                                                             \
     FIELD(type_script)                                                                             \
     FIELD(type_bytecode)                                                                           \
@@ -51,7 +50,6 @@
     FIELD(stream_header)       /* InstructionStream: where its instructions begin */               \
     FIELD(stream_code)         /* InstructionStream → Code */                                      \
     FIELD(code_stream)         /* Code → InstructionStream */                                      \
-    FIELD(code_start)          /* Code: address of the first instruction */                        \
     FIELD(code_flags)          /* Code: u32, kind in the low 4 bits */                             \
     FIELD(code_size)           /* Code: u32, bytes of instructions; metadata size follows */       \
     FIELD(code_data)           /* Code → deoptimisation data, or baseline's BytecodeArray */       \
@@ -223,6 +221,8 @@ typedef struct tm_v8_identity {
  * offset holds, or should: the interpreter does not keep it up to date.
  */
 tm_v8_decoded tm_v8_decode(const uint64_t *fp, uintptr_t pc, uint64_t offset, tm_v8_site *sites, int *count, tm_v8_identity *identity);
+/* Decodes optimised code by its translation alone, for calibration: other ways must lead to the same. */
+bool tm_v8_translated(const tm_v8_identity *identity, uintptr_t pc, tm_v8_site *sites, int *count);
 /* Are other functions inlined into this compiled code? */
 bool tm_v8_inlines(const tm_v8_identity *identity);
 /*

@@ -17,8 +17,13 @@ enum { A, B, C, D, FUNCTIONS };
 /* Calibration is driven by one thread at a time, the one that began it. */
 static struct {
     tm_v8_spec spec;
-    int32_t literal[FUNCTIONS];
     bool failed, running;
+    bool checking; /* with the second scripts */
+    bool checked;
+    uintptr_t right_at[3]; /* baseline, Maglev, TurboFan: a place in code that was decoded right */
+    uint32_t last_id;            /* of the first scripts' functions, and */
+    int32_t last_script;         /* of themselves */
+    bool no_positions; /* of the functions; all else was found so far */
 } state;
 
 static uintptr_t calibrating; /* the thread that does, by its thread pointer; 0: none */
@@ -40,6 +45,33 @@ static bool fail(const char *what) {
     state.failed = true;
     return false;
 }
+
+/*
+ * A shim built with TM_TEST_PERTURB finds one value of the layout wrong, as $TM_PERTURB says ("name +8"), every time that
+ * it finds it: a test that it does not do any harm.
+ */
+#ifdef TM_TEST_PERTURB
+#include <stdlib.h>
+
+static void perturb(void) {
+    static const char *const NAMES[] = {
+#define FIELD(name) #name,
+        TM_V8_LAYOUT(FIELD)
+#undef FIELD
+    };
+    static int32_t made;
+    char wanted[64];
+    int by;
+    const char *setting = getenv("TM_PERTURB");
+    if (!setting || sscanf(setting, "%63s %d", wanted, &by) != 2) return;
+    for (size_t i = 0; i < sizeof NAMES / sizeof *NAMES; i++) {
+        int32_t *value = (int32_t *)&tm_v8 + i;
+        if (!strcmp(NAMES[i], wanted) && *value && *value != made) *value = made = *value + by;
+    }
+}
+#else
+static void perturb(void) {}
+#endif
 
 /* ---- the stack: V8's frames, which keep frame pointers also where native code has none ---- */
 
@@ -127,8 +159,9 @@ static int at[FUNCTIONS]; /* frames of A, B, C, D */
 
 /* With the path just found: do the frames of all four functions show the two scripts, in the order of the calls? */
 static bool path_holds(int index) {
-    if (tm_v8.type_function == tm_v8.type_shared || tm_v8.type_shared == tm_v8.type_script) return false;
-    if (tm_v8.type_function == tm_v8.type_script || script_of(index) == 0) return false;
+    if (tm_v8.type_shared == tm_v8.type_script || script_of(index) == 0) return false;
+    int function = tm_v8_type(frames[index].fp[tm_v8.frame_function / 8]);
+    if (function == tm_v8.type_shared || function == tm_v8.type_script) return false;
     at[D] = index;
     at[A] = next_frame_of(index + 1, state.spec.file[0]);
     at[B] = at[A] < 0 ? -1 : next_frame_of(at[A] + 1, state.spec.file[0]);
@@ -159,7 +192,6 @@ static bool find_path(int index, const char *name) {
                     tm_v8.function_shared = 8 * i;
                     tm_v8.shared_script = 8 * j;
                     tm_v8.script_name = 8 * k;
-                    tm_v8.type_function = tm_v8_type(function);
                     tm_v8.type_shared = tm_v8_type(f[i]);
                     tm_v8.type_script = tm_v8_type(s[j]);
                     if (path_holds(index)) return true;
@@ -234,16 +266,14 @@ static bool find_shared_fields(void) {
         memcpy(&whole, &words[A][i & ~1], 8);
         if (tm_is_object(whole) && tm_v8_type(whole) >= 0) continue;
         if (b - a != 1 || c - b != 1) continue;
-        /* Functions of a script are numbered as they stand in it; the script itself is 0, its outer function 1. */
-        if (a == 2) {
+        if (a == (uint32_t)state.spec.literal[A]) {
+            if (d != (uint32_t)state.spec.literal[D]) continue;
             if (!unique("shared_literal", &tm_v8.shared_literal, 4 * i)) return false;
         } else if (a > 16 && d > c && d - c < 4096) {
             if (!unique("shared_id", &tm_v8.shared_id, 4 * i)) return false;
         }
     }
     if (!tm_v8.shared_literal) return fail("shared_literal: not found");
-    for (int q = A; q < FUNCTIONS; q++)
-        state.literal[q] = (int32_t)tm_read32((tm_v8_frame_shared(frames[at[q]].fp) & ~3ull) + (uint64_t)tm_v8.shared_literal);
     return true;
 }
 
@@ -327,7 +357,8 @@ static bool find_bytecode(void) {
     bool found = false;
     for (int slot = -2; slot >= -10 && !found; slot--) found = find_bytecode_in(slot);
     tm_scratch_reset();
-    if (!found) return fail("bytecode: no table gives the known positions (are source positions kept?)");
+    state.no_positions = !found;
+    if (!found) return false;
     for (int field = 8; field < 8 * SHARED_WORDS; field += 8) {
         bool all = true;
         for (int q = A; q < FUNCTIONS && all; q++)
@@ -401,10 +432,11 @@ static void find_tables(void) {
     os_each_mapping(note_rodata, &data);
     tm_v8_bytecode_sizes = NULL;
     tm_v8_translation_operands = NULL;
-    for (int i = 0; i < data.count; i++) {
+    for (int i = 0; i < data.count && !(tm_v8_bytecode_sizes && tm_v8_translation_operands); i++) {
         const uint8_t *end = (const uint8_t *)data.high[i] - 16;
         /* Tables of this size are aligned to 16 by every compiler for this platform. */
         for (const uint8_t *p = (const uint8_t *)data.low[i]; p + 1024 < end; p += 16) {
+            if (tm_v8_bytecode_sizes && tm_v8_translation_operands) break;
             uint64_t word;
             memcpy(&word, p, 8);
             if (word == 0x0403020101010101ull && !tm_v8_bytecode_sizes) is_bytecode_sizes(p, end);
@@ -440,50 +472,65 @@ static int function_of(tm_tagged shared) {
     tm_tagged script = tm_v8_field(shared, tm_v8.shared_script);
     int32_t literal = (int32_t)tm_read32((shared & ~3ull) + (uint64_t)tm_v8.shared_literal);
     tm_tagged name = tm_v8_field(script, tm_v8.script_name);
-    if (tm_v8_string_equals(name, state.spec.file[1])) return literal == state.literal[D] ? D : -1;
+    if (tm_v8_string_equals(name, state.spec.file[1])) return literal == state.spec.literal[D] ? D : -1;
     /* Copies of the first script have its name. */
     if (!tm_v8_string_equals(name, state.spec.file[0])) return -1;
     for (int q = A; q <= C; q++)
-        if (literal == state.literal[q]) return q;
+        if (literal == state.spec.literal[q]) return q;
     return -1;
 }
 
-/* Does the walker's own decoding of this frame give the positions that it must? */
-static bool verify(int index, uint32_t *tiers) {
+/* What decoding a frame gives, against what it must give. */
+typedef enum verdict { RIGHT, UNKNOWN, WRONG } verdict;
+
+/* Calibration's functions from the frame's own back to those inlined into it, each at its call. */
+static verdict judge(const tm_v8_site *sites, int count, uint32_t *tiers) {
+    int before = -1;
+    *tiers = 0;
+    for (int i = 0; i < count; i++) *tiers |= sites[i].tiers;
+    for (int i = 0; i < count; i++) {
+        int q = function_of(sites[i].shared);
+        if (q < 0 || (before >= 0 && q != before + 1)) return WRONG;
+        if (sites[i].position < 0) return UNKNOWN;
+        if (sites[i].position != state.spec.position[q]) return WRONG;
+        before = q;
+    }
+    return count > 0 ? RIGHT : UNKNOWN;
+}
+
+/* By the walker's own decoding; optimised code is decoded in two ways. */
+static verdict verify(int index, uint32_t *tiers) {
     tm_v8_site sites[TM_V8_MOST_INLINED];
     tm_v8_identity identity;
     int count;
     uintptr_t pc = frames[index].pc;
     tm_v8_decoded decoded = tm_v8_decode(frames[index].fp, pc, frames[index].fp[tm_v8.frame_offset / 8], sites, &count, &identity);
-    tm_scratch_reset();
+    verdict result = UNKNOWN;
     *tiers = 0;
-    if (decoded != TM_V8_INTERPRETED && decoded != TM_V8_COMPILED) return false;
-    int before = -1;
-    for (int i = 0; i < count; i++) {
-        int q = function_of(sites[i].shared);
-        if (q < 0 || sites[i].position != state.spec.position[q]) return false;
-        if (before >= 0 && q != before + 1) return false;
-        before = q;
-        *tiers |= sites[i].tiers;
+    if (decoded == TM_V8_INTERPRETED || decoded == TM_V8_COMPILED) result = judge(sites, count, tiers);
+    if (result == RIGHT && *tiers & (TM_TIER_MAGLEV | TM_TIER_TURBOFAN)) {
+        uint32_t again = 0;
+        if (tm_v8_translated(&identity, pc, sites, &count)) result = judge(sites, count, &again);
+        else result = UNKNOWN;
+        if (result == RIGHT && again && again != *tiers) result = WRONG;
     }
-    return count > 0;
+    tm_scratch_reset();
+    return result;
 }
 
 static bool first_step(void) {
+    memset(&tm_v8, 0, sizeof tm_v8);
     if (!find_functions() || !find_script_fields() || !find_shared_fields()) return false;
     tm_v8.bytecode_length = 8;
     if (!find_bytecode() || !find_interpreter()) return false;
     find_tables();
-    if (tm_v8_bytecode_sizes && !bytecodes_walk()) {
-        say("note bytecode sizes do not fit: baseline code will not be decoded\n");
-        tm_v8_bytecode_sizes = NULL;
-        tm_v8.bytecode_kinds = 0;
-    }
+    perturb();
+    if (tm_v8_bytecode_sizes && !bytecodes_walk()) return fail("bytecode sizes: bytecodes do not end where they should");
     tm_scratch_reset();
     tm_v8_levels = TM_V8_FRAMES;
     uint32_t tiers;
     for (int q = A; q < FUNCTIONS; q++)
-        if (!verify(at[q], &tiers) || tiers != TM_TIER_INTERPRETER) return fail("interpreted frames: the walker disagrees");
+        if (verify(at[q], &tiers) != RIGHT || tiers != TM_TIER_INTERPRETER) return fail("interpreted frames: the walker disagrees");
     return true;
 }
 
@@ -493,7 +540,9 @@ typedef struct anchor {
     int32_t tls, field;
 } anchor;
 
-static anchor anchors[256];
+#define MOST_ANCHORS 256
+
+static anchor anchors[MOST_ANCHORS];
 static int anchor_count;
 static int anchor_rounds;
 
@@ -518,47 +567,58 @@ static bool is_exit_frame(uint64_t value) {
     return is_calibration(1);
 }
 
-/* An isolate holds its own address; what lies near it in memory, and could be taken for it, does not. */
-static bool names_itself(uint64_t isolate, const uint64_t *words) {
-    for (int i = 0; i < ISOLATE_BYTES / 8; i++)
-        if (words[i] == isolate) return true;
+static uint64_t isolate_now(void) { return *(const uint64_t *)(os_thread_pointer() + (uint64_t)(int64_t)tm_v8.tls_isolate); }
+
+#define NEAR 256 /* bytes */
+
+/*
+ * Beside the record of its frames an isolate holds its own address. (An object that lies before it in memory, and could
+ * be taken for it, does not.)
+ */
+static bool is_record(uint64_t isolate, int32_t field) {
+    if (!is_exit_frame(tm_read64(isolate + (uint64_t)field))) return false;
+    for (int32_t at = field > NEAR ? field - NEAR : 0; at < field + NEAR; at += 8)
+        if (tm_read64(isolate + (uint64_t)at) == isolate) return true;
     return false;
 }
 
-static void find_anchors(void) {
+static void collect_anchors(void) {
     uintptr_t thread = os_thread_pointer();
-    if (anchor_rounds == 0) {
-        size_t bytes = os_static_tls_bytes();
-        anchor_count = 0;
-        for (size_t back = 8; back <= bytes; back += 8) {
-            uint64_t isolate = *(const uint64_t *)(thread - back);
-            uint64_t words[ISOLATE_BYTES / 8];
-            if (isolate < 0x10000 || isolate >> 47 || isolate & 7) continue;
-            if (isolate >= tm_self->stack_low && isolate < tm_self->stack_high) continue;
-            if (!tm_read(isolate, words, sizeof words) || !names_itself(isolate, words)) continue;
-            for (int i = 0; i < ISOLATE_BYTES / 8; i++)
-                if (is_exit_frame(words[i]) && anchor_count < 256) anchors[anchor_count++] = (anchor){-(int32_t)back, 8 * i};
-        }
-    } else {
-        int kept = 0;
-        for (int i = 0; i < anchor_count; i++) {
-            uint64_t isolate = *(const uint64_t *)(thread + (uint64_t)(int64_t)anchors[i].tls);
-            if (is_exit_frame(tm_read64(isolate + (uint64_t)anchors[i].field))) anchors[kept++] = anchors[i];
-        }
-        anchor_count = kept;
+    size_t bytes = os_static_tls_bytes();
+    anchor_count = 0;
+    for (size_t back = 8; back <= bytes; back += 8) {
+        uint64_t isolate = *(const uint64_t *)(thread - back);
+        uint64_t words[ISOLATE_BYTES / 8];
+        if (isolate < 0x10000 || isolate >> 47 || isolate & 7) continue;
+        if (isolate >= tm_self->stack_low && isolate < tm_self->stack_high) continue;
+        if (!tm_read(isolate, words, sizeof words)) continue;
+        for (int i = 0; i < ISOLATE_BYTES / 8; i++)
+            if (above_probe(words[i]) && is_record(isolate, 8 * i) && anchor_count < MOST_ANCHORS)
+                anchors[anchor_count++] = (anchor){-(int32_t)back, 8 * i};
     }
-    anchor_rounds++;
-    if (tm_v8_levels & TM_V8_ANCHORS || anchor_rounds < 3 || !anchor_count) return;
-    if (anchor_count > 1) {
-        fail("isolate: its record of frames is found in more than one way");
-        return;
-    }
-    tm_v8.tls_isolate = anchors[0].tls;
-    tm_v8.isolate_exit_fp = anchors[0].field;
-    tm_v8_levels |= TM_V8_ANCHORS;
 }
 
-static uint64_t isolate_now(void) { return *(const uint64_t *)(os_thread_pointer() + (uint64_t)(int64_t)tm_v8.tls_isolate); }
+/* Called from frames at different addresses, until one place is left, and once more. */
+static void find_anchors(void) {
+    if (tm_v8.tls_isolate) {
+        if (is_record(isolate_now(), tm_v8.isolate_exit_fp)) tm_v8_levels |= TM_V8_ANCHORS;
+        return;
+    }
+    if (anchor_rounds++ == 0) {
+        collect_anchors();
+        return;
+    }
+    int kept = 0;
+    for (int i = 0; i < anchor_count; i++) {
+        uint64_t isolate = tm_read64(os_thread_pointer() + (uint64_t)(int64_t)anchors[i].tls);
+        if (is_record(isolate, anchors[i].field)) anchors[kept++] = anchors[i];
+    }
+    anchor_count = kept;
+    if (anchor_rounds < 3 || anchor_count != 1) return;
+    tm_v8.tls_isolate = anchors[0].tls;
+    tm_v8.isolate_exit_fp = anchors[0].field;
+    perturb();
+}
 
 /* ---- step 6: native code that calls JavaScript again ---- */
 
@@ -625,12 +685,17 @@ static void find_reentry(void) {
     if (tm_read(isolate_now(), words, sizeof words))
         for (int i = 0; i < ISOLATE_BYTES / 8 && !tm_v8.isolate_entry_sp; i++)
             if (words[i] == (uint64_t)outermost) tm_v8.isolate_entry_sp = 8 * i;
+    perturb();
     if (known) tm_v8_levels |= TM_V8_REENTRY;
 }
 
 /* ---- step 7: compiled code ---- */
 
 #define CODE_WORDS 16
+
+#define KIND_OF_BASELINE 1 /* until the number is known, which is larger */
+
+static int32_t code_start; /* in the Code: address of the first instruction */
 
 /* InstructionStream and Code point to each other, and the Code knows where the instructions begin. */
 static bool find_code(uintptr_t pc, uintptr_t *stream, tm_tagged *code) {
@@ -654,7 +719,7 @@ static bool find_code(uintptr_t pc, uintptr_t *stream, tm_tagged *code) {
                 tm_v8.stream_header = 8 * header;
                 tm_v8.stream_code = 8 * field;
                 tm_v8.code_stream = back;
-                tm_v8.code_start = begin;
+                code_start = begin;
                 tm_v8.type_code = tm_v8_type(candidate);
                 *stream = start - 8 * (uint64_t)header;
                 *code = candidate;
@@ -675,12 +740,14 @@ static int seen_count;
 static uintptr_t seen_pcs[128];
 static int seen_pc_count;
 
+/* All code of one tier has one kind, the optimising tiers have the next two; one field only may show that. */
 static void find_kind(void) {
+    int fitting = 0;
+    int32_t found = 0, found_baseline = 0;
     for (int i = 8; i < 2 * CODE_WORDS; i++) {
         int32_t field = 4 * i, baseline = -1;
-        if (field >= tm_v8.code_start && field < tm_v8.code_start + 8) continue;
-        bool fit = true;
-        int optimised = 0;
+        if (field >= code_start && field < code_start + 8) continue;
+        bool fit = true, optimised = false;
         for (int k = 0; k < seen_count && fit; k++) {
             int32_t kind = (int32_t)(seen[k].words[i] & 15);
             if (!seen[k].baseline) continue;
@@ -689,18 +756,20 @@ static void find_kind(void) {
         }
         for (int k = 0; k < seen_count && fit; k++) {
             if (seen[k].baseline) continue;
-            optimised++;
             int32_t kind = (int32_t)(seen[k].words[i] & 15);
             fit = kind == baseline + 1 || kind == baseline + 2;
+            optimised = true;
         }
-        if (!fit || baseline < 0) continue;
-        /* With baseline code alone more than one field can fit: the first is taken until optimised code decides. */
-        tm_v8.code_flags = field;
-        tm_v8.kind_baseline = baseline;
-        tm_v8.kind_maglev = optimised ? baseline + 1 : 0;
-        tm_v8.kind_turbofan = optimised ? baseline + 2 : 0;
-        return;
+        if (!fit || !optimised || baseline < 0) continue;
+        fitting++;
+        found = field;
+        found_baseline = baseline;
     }
+    if (fitting != 1) return;
+    tm_v8.code_flags = found;
+    tm_v8.kind_baseline = found_baseline;
+    tm_v8.kind_maglev = found_baseline + 1;
+    tm_v8.kind_turbofan = found_baseline + 2;
 }
 
 static bool sum_of_table(tm_tagged table, uint64_t *sum) {
@@ -723,7 +792,22 @@ static bool sum_of_table(tm_tagged table, uint64_t *sum) {
     return true;
 }
 
-static bool find_baseline(int index, tm_tagged code, uint64_t pc_offset, const uint64_t *c) {
+/* Compiled code is decoded before its level is reached. */
+static verdict verify_compiled(int index, uint32_t *tiers) {
+    uint32_t before = tm_v8_levels;
+    *tiers = 0;
+    tm_v8_levels |= TM_V8_BASELINE | TM_V8_MAGLEV | TM_V8_TURBOFAN;
+    verdict result = tm_v8.stream_header && tm_v8.kind_baseline ? verify(index, tiers) : UNKNOWN;
+    tm_v8_levels = before;
+    return result;
+}
+
+static bool is_right(int index) {
+    uint32_t tiers;
+    return verify_compiled(index, &tiers) == RIGHT;
+}
+
+static void find_baseline(int index, tm_tagged code, uint64_t pc_offset, const uint64_t *c) {
     tm_tagged bytecode = frames[index].fp[tm_v8.frame_bytecode / 8];
     for (int i = 1; i < CODE_WORDS; i++)
         if (c[i] == bytecode) tm_v8.code_data = 8 * i;
@@ -739,13 +823,10 @@ static bool find_baseline(int index, tm_tagged code, uint64_t pc_offset, const u
                 break;
             }
         }
-        find_kind();
-        tm_v8_levels |= TM_V8_BASELINE;
-        uint32_t tiers;
-        if (tm_v8.code_size && tm_v8.code_flags && verify(index, &tiers) && tiers == TM_TIER_BASELINE) return true;
-        tm_v8_levels &= ~TM_V8_BASELINE;
+        if (!tm_v8.kind_baseline) tm_v8.kind_baseline = KIND_OF_BASELINE;
+        perturb();
+        if (tm_v8.code_size && is_right(index)) return;
     }
-    return false;
 }
 
 /* Deoptimisation data: an array with the inlining positions and the literals that they number functions in. */
@@ -782,33 +863,25 @@ static void find_inlining(uint64_t raw, const uint64_t *c) {
     }
 }
 
-static void find_optimised(int index, uint64_t pc_offset, const uint64_t *c) {
+static void find_optimised(uint64_t pc_offset, const uint64_t *c) {
     if (!tm_v8.code_positions) return; /* wait for baseline code: it shows the fields */
     tm_bytes table;
-    uint64_t raw;
+    uint64_t raw, at_positions = c[tm_v8.code_positions / 8];
     find_kind();
-    if (!tm_v8.kind_maglev) return;
-    uint64_t at_positions = c[tm_v8.code_positions / 8];
     bool in_table = tm_v8_type(at_positions) == tm_v8.type_bytes && tm_v8_bytes(at_positions, &table) &&
                     tm_v8_position(&table, (int64_t)pc_offset - 1, false, tm_v8.positions_shift, &raw);
-    if (in_table && tm_position_inlining(raw) >= 0 && !tm_v8.deopt_inlining) find_inlining(raw, c);
-    uint32_t before = tm_v8_levels, tiers;
-    tm_v8_levels |= TM_V8_MAGLEV | TM_V8_TURBOFAN;
-    bool right = verify(index, &tiers);
-    tm_v8_levels = before;
-    if (!right) return;
-    if (tiers & TM_TIER_MAGLEV) tm_v8_levels |= TM_V8_MAGLEV;
-    if (tiers & TM_TIER_TURBOFAN) tm_v8_levels |= TM_V8_TURBOFAN;
-    if (tiers & TM_TIER_INLINED) tm_v8_levels |= TM_V8_INLINING;
+    if (in_table && tm_position_inlining(raw) >= 0) find_inlining(raw, c);
+    perturb();
 }
 
-static void look_at_compiled(int index) {
+static void find_compiled(int index) {
     uintptr_t stream;
     tm_tagged code;
     if (!find_code(frames[index].pc, &stream, &code)) return;
     uint64_t pc_offset = frames[index].pc - (stream + (uintptr_t)tm_v8.stream_header);
     uint64_t c[CODE_WORDS];
     read_words(code, c, CODE_WORDS);
+    perturb();
     tm_tagged bytecode = frames[index].fp[tm_v8.frame_bytecode / 8];
     bool is_baseline = false;
     for (int i = 1; i < CODE_WORDS; i++) is_baseline |= tm_is_object(bytecode) && c[i] == bytecode && tm_v8_type(bytecode) == tm_v8.type_bytecode;
@@ -816,11 +889,40 @@ static void look_at_compiled(int index) {
         memcpy(seen[seen_count].words, c, sizeof seen[0].words);
         seen[seen_count++].baseline = is_baseline;
     }
-    if (is_baseline) {
-        if (!(tm_v8_levels & TM_V8_BASELINE) && tm_v8_bytecode_sizes) find_baseline(index, code, pc_offset, c);
-    } else {
-        find_optimised(index, pc_offset, c);
+    if (!is_baseline) find_optimised(pc_offset, c);
+    else if (tm_v8_bytecode_sizes) find_baseline(index, code, pc_offset, c);
+}
+
+static uint32_t tiers_of(uint32_t levels) {
+    return (levels & TM_V8_BASELINE ? TM_TIER_BASELINE : 0) | (levels & TM_V8_MAGLEV ? TM_TIER_MAGLEV : 0) |
+           (levels & TM_V8_TURBOFAN ? TM_TIER_TURBOFAN : 0);
+}
+
+/* A level is reached when code of its tier is right at two places; what was found at one of them was found there alone. */
+static void reach(uint32_t tiers, uintptr_t pc) {
+    static const uint32_t TIERS[] = {TM_TIER_BASELINE, TM_TIER_MAGLEV, TM_TIER_TURBOFAN};
+    static const uint32_t LEVELS[] = {TM_V8_BASELINE, TM_V8_MAGLEV, TM_V8_TURBOFAN};
+    for (unsigned i = 0; i < sizeof LEVELS / sizeof *LEVELS; i++) {
+        if (!(tiers & TIERS[i])) continue;
+        if (state.right_at[i] && state.right_at[i] != pc) tm_v8_levels |= LEVELS[i];
+        state.right_at[i] = pc;
     }
+    if (tiers & TM_TIER_INLINED) tm_v8_levels |= TM_V8_INLINING;
+}
+
+/* The first frames of a tier show where things are, and the others whether that is so. */
+static void look_at_compiled(int index) {
+    uint32_t tiers;
+    verdict found = verify_compiled(index, &tiers);
+    if (found == WRONG && tiers_of(tm_v8_levels) & tiers) {
+        fail("compiled code: the walker disagrees");
+        return;
+    }
+    if (found != RIGHT) {
+        find_compiled(index);
+        found = verify_compiled(index, &tiers);
+    }
+    if (found == RIGHT) reach(tiers, frames[index].pc);
     tm_scratch_reset();
 }
 
@@ -839,6 +941,7 @@ static bool find_fast_call(void) {
             if (!is_calibration(0)) continue;
             tm_v8.isolate_fast_fp = 8 * i;
             tm_v8.isolate_fast_pc = 8 * k;
+            perturb();
             return true;
         }
     }
@@ -852,9 +955,10 @@ static void compiled_step(void) {
     uint32_t before = tm_v8_levels;
     uint32_t tiers;
     int first = collect_from_isolate();
+    /* Found at one call, used at another. */
+    if (first == 0 && frames[0].pc && verify_compiled(0, &tiers) == RIGHT) tm_v8_levels |= TM_V8_FAST_CALL;
     if (first < 0 && !find_fast_call()) return;
     if (first < 0) first = 0;
-    if (tm_v8.isolate_fast_fp && frames[0].pc && verify(0, &tiers)) tm_v8_levels |= TM_V8_FAST_CALL;
     for (int i = first; i < frame_count; i++) {
         if (!is_calibration(i)) continue;
         uintptr_t pc = frames[i].pc;
@@ -892,6 +996,73 @@ static bool anything_new(void) {
     return fresh;
 }
 
+/* ---- step 8: is it right for the second scripts, which were not there when it was found? ---- */
+
+/* Numbers of functions and scripts tell them apart, and grow. */
+static bool identities_hold(void) {
+    uint32_t id[FUNCTIONS] = {0};
+    int32_t script[FUNCTIONS] = {0};
+    int with_bytecode = 0;
+    for (int i = 0; i < frame_count; i++) {
+        tm_tagged shared = tm_v8_frame_shared(frames[i].fp);
+        int q = shared ? function_of(shared) : -1;
+        if (q < 0 || script[q]) continue;
+        tm_tagged bytecode = frames[i].fp[tm_v8.frame_bytecode / 8];
+        /* A function that has compiled code by now has that instead. */
+        tm_tagged own = tm_v8_bytecode_of(shared);
+        if (own && own != tm_v8_forward(bytecode)) return false;
+        with_bytecode += own != 0;
+        if (tm_v8.shared_id) id[q] = tm_read32((shared & ~3ull) + (uint64_t)tm_v8.shared_id);
+        script[q] = tm_smi(tm_v8_field(tm_v8_field(shared, tm_v8.shared_script), tm_v8.script_id));
+    }
+    if (!with_bytecode || script[A] <= 0 || script[A] != script[B] || script[A] != script[C] || script[D] <= script[A]) return false;
+    if (tm_v8.shared_id && (id[B] != id[A] + 1 || id[C] != id[B] + 1 || id[D] <= id[C])) return false;
+    bool hold = !state.checking || (script[A] > state.last_script && (!tm_v8.shared_id || id[A] > state.last_id));
+    if (!state.checking) {
+        state.last_script = script[D];
+        state.last_id = id[D];
+    }
+    return hold;
+}
+
+/* The frames of the walker as it is when the program runs: D, if it is there, A, B, C. */
+static bool walker_is_right(tm_thread *self, bool compiled) {
+    uint32_t *found, count;
+    if (tm_v8_walk(self, probe_fp, 16, &found, &count) != TM_V8_WALKED) return false;
+    static const int ORDER[] = {D, A, B, C};
+    for (uint32_t i = 0, q = compiled ? 1 : 0; q < FUNCTIONS; i++, q++) {
+        if (i == count) return false;
+        tm_frame_row row = tm_frame_rows()[found[i]];
+        /* An unknown frame stands for all functions that were inlined into it. */
+        if (row.kind != TM_FRAME_SCRIPT || !row.line) return compiled;
+        const char *name = ORDER[q] == D ? state.spec.source_url : state.spec.file[0];
+        if (tm_script_at(row.owner)->url != tm_string(name, strlen(name))) return false;
+        if (row.line != (uint32_t)state.spec.line[ORDER[q]] || row.column != (uint32_t)state.spec.column[ORDER[q]]) return false;
+    }
+    return true;
+}
+
+static bool entry_holds(void) {
+    uint64_t entry = tm_v8.isolate_entry_sp ? tm_read64(isolate_now() + (uint64_t)tm_v8.isolate_entry_sp) : 0;
+    if (!tm_v8.isolate_entry_sp) return true;
+    return above_probe(entry) && TM_V8_IS_ENTRY((const uint64_t *)entry) && !((const uint64_t *)entry)[tm_v8.entry_exit_fp / 8];
+}
+
+static void check(tm_thread *self, bool compiled) {
+    if (!compiled && !is_record(isolate_now(), tm_v8.isolate_exit_fp)) {
+        fail("check: the thread's isolate is another");
+    } else if (!entry_holds()) {
+        fail("check: the isolate's record of the outermost frame leads elsewhere");
+    } else if (collect_from_isolate() < 0 && !compiled) {
+        fail("check: the isolate's record of frames leads elsewhere");
+    } else if (!compiled && !identities_hold()) {
+        fail("check: functions and scripts are not told apart");
+    } else if (state.checking) { /* the first scripts may have compiled code by now */
+        state.checked = walker_is_right(self, compiled);
+        if (!state.checked) fail(compiled ? "check: the walker disagrees in compiled code" : "check: the walker disagrees");
+    }
+}
+
 /* ---- what is exported ---- */
 
 static bool begin_exclusively(void) {
@@ -910,7 +1081,6 @@ int32_t tracemalloc_v8_begin(const tm_v8_spec *spec) {
         result = TM_ERROR_BUSY;
     } else {
         memset(&state, 0, sizeof state);
-        memset(&tm_v8, 0, sizeof tm_v8);
         state.spec = *spec;
         state.running = true;
         tm_v8_levels = 0;
@@ -923,6 +1093,13 @@ int32_t tracemalloc_v8_begin(const tm_v8_spec *spec) {
     return result;
 }
 
+int32_t tracemalloc_v8_check(const tm_v8_spec *other) {
+    if (!state.running || calibrating != os_thread_pointer()) return TM_ERROR_STATE;
+    state.spec = *other;
+    state.checking = true;
+    return TM_OK;
+}
+
 int32_t tracemalloc_v8_probe(int32_t step) {
     tm_thread *self = tm_hide_begin();
     if (!self) return TM_ERROR_STATE;
@@ -933,8 +1110,12 @@ int32_t tracemalloc_v8_probe(int32_t step) {
         else if (step == 1 && tm_v8_levels) find_anchors();
         else if (step == 2 && tm_v8_levels & TM_V8_ANCHORS) find_reentry();
         else if (step == 3 && tm_v8_levels & TM_V8_ANCHORS && anything_new()) compiled_step();
+        else if (step >= 5 && tm_v8_levels & TM_V8_REENTRY) check(self, step == 6);
     }
-    int32_t result = !state.running ? TM_ERROR_STATE : state.failed ? TM_ERROR_CALIBRATION : (int32_t)tm_v8_levels;
+    int32_t result = !state.running ? TM_ERROR_STATE
+                     : state.failed ? TM_ERROR_CALIBRATION
+                     : state.no_positions ? TM_ERROR_POSITIONS
+                                          : (int32_t)tm_v8_levels;
     tm_hide_end(self);
     return result;
 }
@@ -942,9 +1123,11 @@ int32_t tracemalloc_v8_probe(int32_t step) {
 int32_t tracemalloc_v8_end(int32_t accept) {
     if (!state.running || calibrating != os_thread_pointer()) return TM_ERROR_STATE;
     state.running = false;
-    uint32_t needed = TM_V8_FRAMES | TM_V8_ANCHORS;
+    if (state.no_positions) fail("positions: none are kept of these functions");
+    uint32_t needed = TM_V8_FRAMES | TM_V8_ANCHORS | TM_V8_REENTRY;
     if (!(tm_v8_levels & TM_V8_FAST_CALL)) tm_v8.isolate_fast_fp = tm_v8.isolate_fast_pc = 0;
-    bool usable = accept && !state.failed && (tm_v8_levels & needed) == needed;
+    if (!tiers_of(tm_v8_levels)) tm_v8.stream_header = 0; /* nothing of compiled code is known to be right */
+    bool usable = accept && state.checked && !state.failed && (tm_v8_levels & needed) == needed;
 #define SAY(name) say("%s %d\n", #name, tm_v8.name);
     if (usable) {
         static const char *const LEVELS[] = {"frames", "anchors", "reentry", "baseline", "maglev", "turbofan", "inlining", "fast-call"};
@@ -959,6 +1142,7 @@ int32_t tracemalloc_v8_end(int32_t accept) {
     bool tracing = tm_gate != TM_GATE_OFF;
     tm_gate_close();
     tm_v8_ready = usable;
+    if (tm_self && tm_self->v8) tm_self->v8->isolate = 0; /* forgets what was decoded before all was known */
     tm_gate_open(tracing);
     __atomic_store_n(&calibrating, 0, __ATOMIC_RELEASE);
     return usable ? TM_OK : TM_ERROR_CALIBRATION;

@@ -119,6 +119,17 @@ uintptr_t tm_v8_find_stream(uintptr_t pc) {
     return 0;
 }
 
+/*
+ * The kind of code, of which two things tell: a number in the Code, and that baseline code has bytecode where other code
+ * has deoptimisation data. 0: they disagree. (The number is found last: until then baseline code goes without.)
+ */
+static int32_t kind_of(tm_tagged code) {
+    bool has_bytecode = tm_v8_type(tm_v8_field(code, tm_v8.code_data)) == tm_v8.type_bytecode;
+    if (!tm_v8.code_flags) return has_bytecode ? tm_v8.kind_baseline : 0;
+    int32_t kind = (int32_t)(tm_read32((code & ~3ull) + (uint64_t)tm_v8.code_flags) & 15);
+    return has_bytecode == (kind == tm_v8.kind_baseline) ? kind : 0;
+}
+
 /* Baseline code: a table of pc deltas, the first for the prologue, then one a bytecode. */
 static bool baseline_offset(tm_tagged code, tm_tagged bytecode, uint64_t pc_offset, int64_t *offset) {
     tm_bytes table, instructions;
@@ -157,6 +168,7 @@ static tm_v8_decoded baseline(const uint64_t *fp, tm_tagged shared, tm_tagged co
     int32_t position = -1;
     if (tm_v8_type(bytecode) != tm_v8.type_bytecode) return TM_V8_UNKNOWN;
     bytecode = tm_v8_forward(bytecode);
+    if (tm_v8_forward(tm_v8_field(code, tm_v8.code_data)) != bytecode) return TM_V8_UNKNOWN;
     if (!baseline_offset(code, bytecode, pc_offset, &offset)) return TM_V8_UNKNOWN;
     if (!position_in_bytecode(bytecode, offset, false, &position)) position = -1;
     sites[0] = (tm_v8_site){shared, position, TM_TIER_BASELINE};
@@ -303,60 +315,151 @@ static uint8_t opcode(cursor *c) {
 
 static bool begins(uint8_t code) { return code == tm_v8.translation_begin || code == tm_v8.translation_begin + 1; }
 
-/* Number of JavaScript frames, or -1. Opcodes 0 to 3 are JavaScript frames; 0 and 1 begin with offset and function. */
+/* A translation being read: its own instructions, and those that it takes from an earlier one. */
+typedef struct translation {
+    cursor own, basis;
+    bool has_basis;
+    uint32_t repeated; /* instructions still to be taken from the basis */
+    uint32_t behind;   /* instructions of the basis that own ones have taken the place of */
+    int32_t frames;    /* how many it describes */
+    uint8_t code;      /* of the instruction just read */
+    int32_t operand[2];
+} translation;
+
+static bool translation_begin(translation *t, const tm_bytes *bytes, int64_t index) {
+    if (index < 0 || (uint64_t)index >= bytes->length) return false;
+    *t = (translation){.own = {bytes, (uint64_t)index, false}, .basis = {bytes, 0, false}};
+    t->code = opcode(&t->own);
+    if (!begins(t->code)) return false;
+    uint32_t back = operand(&t->own); /* to the basis; 0: none */
+    signed_operand(&t->own);
+    t->frames = signed_operand(&t->own);
+    if (t->own.failed || t->frames <= 0) return false;
+    if (!back) return true;
+    if (back > (uint64_t)index) return false;
+    t->has_basis = true;
+    t->basis.at = (uint64_t)index - back;
+    if (!begins(opcode(&t->basis))) return false;
+    for (int i = 0; i < 3; i++) operand(&t->basis);
+    return !t->basis.failed;
+}
+
+/* Reads the next instruction. False: what stands there is none. */
+static bool translation_next(translation *t) {
+    int opcodes = tm_v8.translation_opcodes;
+    cursor *from = &t->own;
+    while (!t->repeated) {
+        t->code = opcode(&t->own);
+        if (t->own.failed) return false;
+        uint32_t matches = t->code >= opcodes ? (uint32_t)(t->code - opcodes) : t->code == opcodes - 1 ? operand(&t->own) : 0;
+        if (!matches) break;
+        for (; t->behind && !t->basis.failed; t->behind--) {
+            uint8_t skipped = opcode(&t->basis);
+            if (skipped >= opcodes || begins(skipped)) return false;
+            for (int i = 0; i < tm_v8_translation_operands[skipped]; i++) operand(&t->basis);
+        }
+        if (!t->has_basis || t->own.failed || t->basis.failed) return false;
+        t->repeated = matches;
+    }
+    if (t->repeated) {
+        t->repeated--;
+        from = &t->basis;
+        t->code = opcode(&t->basis);
+    } else if (t->has_basis) {
+        t->behind++;
+    }
+    if (t->code >= opcodes || begins(t->code) || from->failed) return false;
+    t->operand[0] = t->operand[1] = 0;
+    for (int i = 0; i < tm_v8_translation_operands[t->code]; i++) {
+        int32_t value = signed_operand(from);
+        if (i < 2) t->operand[i] = value;
+    }
+    return !from->failed;
+}
+
+/* Opcodes 0 to 3 are JavaScript frames; 0 and 1 begin with offset and function. */
+static bool is_frame(const translation *t) { return t->code <= 3; }
+
+/* Number of JavaScript frames, or -1. */
 static int translate(const deopt *deopt, int64_t index, translated *out, int most) {
     tm_bytes bytes;
-    if (!tm_v8_translation_operands || index < 0 || !tm_v8_bytes(element(deopt->data, 0), &bytes)) return -1;
-    if ((uint64_t)index >= bytes.length) return -1;
-    cursor own = {&bytes, (uint64_t)index, false}, basis = {&bytes, 0, false};
-    if (!begins(opcode(&own))) return -1;
-    uint32_t back = operand(&own); /* an earlier translation that this one repeats parts of; 0: none */
-    signed_operand(&own);
-    int32_t wanted = signed_operand(&own);
-    if (own.failed || wanted <= 0 || wanted > most) return -1;
-    if (back) {
-        if (back > (uint64_t)index) return -1;
-        basis.at = (uint64_t)index - back;
-        if (!begins(opcode(&basis))) return -1;
-        for (int i = 0; i < 3; i++) operand(&basis);
+    translation t;
+    if (!tm_v8_translation_operands || !tm_v8_bytes(element(deopt->data, 0), &bytes)) return -1;
+    if (!translation_begin(&t, &bytes, index) || t.frames > most) return -1;
+    int found = 0;
+    for (int steps = 0, wanted = t.frames; wanted > 0; steps++) {
+        if (steps == 100000 || !translation_next(&t)) return -1;
+        if (is_frame(&t)) wanted--;
+        if (t.code <= 1) out[found++] = (translated){t.operand[0], t.operand[1]};
     }
-    int opcodes = tm_v8.translation_opcodes, found = 0;
-    uint32_t repeated = 0; /* instructions still to be taken from the basis */
-    uint32_t behind = 0;   /* instructions of the basis that own ones have taken the place of */
-    for (int steps = 0; wanted > 0 && steps < 100000; steps++) {
-        cursor *from = &own;
-        uint8_t code;
-        if (repeated) {
-            repeated--;
-            from = &basis;
-            code = opcode(&basis);
-        } else {
-            code = opcode(&own);
-            uint32_t matches = code >= opcodes ? (uint32_t)(code - opcodes) : code == opcodes - 1 ? operand(&own) : 0;
-            if (matches) {
-                for (; behind && !basis.failed; behind--) {
-                    uint8_t skipped = opcode(&basis);
-                    if (skipped >= opcodes) return -1;
-                    for (int i = 0; i < tm_v8_translation_operands[skipped]; i++) operand(&basis);
-                }
-                repeated = matches;
-                if (own.failed || basis.failed) return -1;
-                continue;
-            }
-            if (back) behind++;
-        }
-        if (code >= opcodes || begins(code) || from->failed) return -1;
-        int32_t first = 0, second = 0;
-        for (int i = 0; i < tm_v8_translation_operands[code]; i++) {
-            int32_t value = signed_operand(from);
-            if (i == 0) first = value;
-            if (i == 1) second = value;
-        }
-        if (from->failed) return -1;
-        if (code <= 3) wanted--;
-        if (code <= 1) out[found++] = (translated){first, second};
+    return found;
+}
+
+static bool translation_leads_to_bytecodes(const deopt *deopt, int64_t index) {
+    translated frames[TM_V8_MOST_INLINED];
+    int found = translate(deopt, index, frames, TM_V8_MOST_INLINED);
+    for (int i = 0; i < found; i++) {
+        tm_tagged shared = tm_v8_forward(element(element(deopt->data, tm_v8.deopt_literals), frames[i].literal) | 1);
+        tm_tagged bytecode = tm_v8_type(shared) == tm_v8.type_shared ? tm_v8_bytecode_of(shared) : 0;
+        if (!bytecode || !bytecode_begins_at(bytecode, frames[i].bytecode_offset)) return false;
     }
-    return wanted ? -1 : found;
+    return found > 0;
+}
+
+#define SHAPES 64
+
+/*
+ * For calibration: do all translations of the code stand one behind the other, each up to where the next begins, and one
+ * wherever an entry says so, of functions and where their bytecodes begin? And are those of the same functions all of the
+ * same length, whether they take much from earlier ones or nothing?
+ */
+static bool translations_stand(const deopt *deopt) {
+    tm_bytes bytes;
+    if (!tm_v8_translation_operands || !tm_v8_bytes(element(deopt->data, 0), &bytes)) return false;
+    uint8_t *begun = tm_scratch(bytes.length + 1);
+    if (!begun) return false;
+    memset(begun, 0, bytes.length);
+    begun[bytes.length] = 1;
+    cursor c = {&bytes, 0, false};
+    while (c.at < bytes.length) {
+        uint64_t at = c.at;
+        uint8_t code = opcode(&c);
+        if (code >= tm_v8.translation_opcodes) continue; /* repeats so many */
+        begun[at] = begins(code);
+        int32_t operands = tm_v8_translation_operands[code];
+        if (operands < 0 || operands > 6) return false;
+        while (operands-- > 0) operand(&c);
+        if (c.failed) return false;
+    }
+    struct {
+        uint64_t frames;
+        uint32_t length;
+    } shapes[SHAPES];
+    int shape_count = 0;
+    for (uint64_t index = 0; index < bytes.length; index++) {
+        if (!begun[index]) continue;
+        uint64_t end = index + 1, frames = bytes.data[index];
+        uint32_t length = 0;
+        while (!begun[end]) end++;
+        translation t;
+        if (!translation_begin(&t, &bytes, (int64_t)index)) return false;
+        for (; t.repeated || t.own.at < end; length++) {
+            if (!translation_next(&t)) return false;
+            if (is_frame(&t)) frames = tm_hash64(frames ^ (uint64_t)(t.code + 1) << 40 ^ (uint64_t)(uint32_t)t.operand[1]);
+        }
+        int i = 0;
+        while (i < shape_count && shapes[i].frames != frames) i++;
+        if (i < shape_count && shapes[i].length != length) return false;
+        if (i == shape_count && i < SHAPES) {
+            shapes[i].frames = frames;
+            shapes[shape_count++].length = length;
+        }
+    }
+    for (uint64_t i = 0; i < deopt->count; i++) {
+        uint64_t index = (uint64_t)tm_smi(deopt->entries[i].translation);
+        if (index >= bytes.length || !begun[index] || !translation_leads_to_bytecodes(deopt, (int64_t)index)) return false;
+    }
+    return true;
 }
 
 static bool sites_of_translation(const deopt *deopt, int64_t index, uint32_t tier, tm_v8_site *sites, int *count) {
@@ -471,6 +574,17 @@ static tm_v8_decoded optimised(tm_tagged shared, tm_tagged code, uintptr_t start
     return TM_V8_COMPILED;
 }
 
+bool tm_v8_translated(const tm_v8_identity *identity, uintptr_t pc, tm_v8_site *sites, int *count) {
+    uintptr_t start = identity->stream + (uintptr_t)tm_v8.stream_header;
+    bool maglev = kind_of(identity->code) == tm_v8.kind_maglev;
+    deopt deopt;
+    *count = 0;
+    if (!read_deopt(identity->code, &deopt) || !translations_stand(&deopt)) return false;
+    uint64_t pc_offset = original_pc(identity->code, start, &deopt, pc - start);
+    int64_t index = translation_of(identity->code, start, &deopt, pc_offset, maglev);
+    return sites_of_translation(&deopt, index, maglev ? TM_TIER_MAGLEV : TM_TIER_TURBOFAN, sites, count);
+}
+
 /* ---- any frame ---- */
 
 /* A function that a WebAssembly module exports: its frame only leads there. V8 names the module's script so. */
@@ -500,7 +614,7 @@ tm_v8_decoded tm_v8_decode(const uint64_t *fp, uintptr_t pc, uint64_t offset, tm
     tm_tagged code = tm_read64(stream + (uint64_t)tm_v8.stream_code);
     uintptr_t start = stream + (uintptr_t)tm_v8.stream_header;
     uint64_t pc_offset = pc - start;
-    int32_t kind = (int32_t)(tm_read32((code & ~3ull) + (uint64_t)tm_v8.code_flags) & 15);
+    int32_t kind = kind_of(code);
     *identity = (tm_v8_identity){stream, code, tm_v8_field(code, tm_v8.code_data), tm_v8.code_data};
     if (kind == tm_v8.kind_baseline && tm_v8_levels & TM_V8_BASELINE) return baseline(fp, shared, code, pc_offset, sites, count);
     if (kind == tm_v8.kind_maglev && tm_v8_levels & TM_V8_MAGLEV) return optimised(shared, code, start, pc_offset, true, sites, count);
@@ -510,9 +624,10 @@ tm_v8_decoded tm_v8_decode(const uint64_t *fp, uintptr_t pc, uint64_t offset, tm
 
 /* Baseline code names its BytecodeArray, optimised code its function, before the inlining positions or in a wrapper there. */
 static bool is_code_of(tm_tagged code, tm_tagged shared) {
-    int32_t kind = (int32_t)(tm_read32((code & ~3ull) + (uint64_t)tm_v8.code_flags) & 15);
+    int32_t kind = kind_of(code);
     tm_tagged data = tm_v8_field(code, tm_v8.code_data);
-    if (kind == tm_v8.kind_baseline) return tm_v8_type(data) == tm_v8.type_bytecode && tm_v8_forward(data) == tm_v8_bytecode_of(shared);
+    if (!kind) return false;
+    if (kind == tm_v8.kind_baseline) return tm_v8_forward(data) == tm_v8_bytecode_of(shared);
     if (!tm_v8.deopt_inlining || (kind != tm_v8.kind_maglev && kind != tm_v8.kind_turbofan) || !tm_is_object(data)) return false;
     for (int i = 0; i < tm_v8.deopt_inlining; i++) {
         tm_tagged named = element(data, i);

@@ -50,6 +50,7 @@ export interface V8Shim extends Shim {
   /** Scripts whose URL begins so are left out of tracebacks, as the runtime's own are. */
   v8Hide(urlPrefix: string): void;
   v8Begin(spec: Uint8Array<ArrayBuffer>): number;
+  v8Check(spec: Uint8Array<ArrayBuffer>): number;
   /** Called as a function of its own by the calibration scripts: the shim looks at its caller's frames. */
   readonly v8Probe: (step: number) => number;
   v8End(verdict: number): number;

@@ -53,6 +53,7 @@ const symbols = {
   tracemalloc_output: { parameters: ["buffer", "buffer", "u64", "u64", "u64", "i32"], result: "i32" },
   tracemalloc_output_done: { parameters: [], result: "void" },
   tracemalloc_v8_begin: { parameters: ["buffer"], result: "i32" },
+  tracemalloc_v8_check: { parameters: ["buffer"], result: "i32" },
   tracemalloc_v8_probe: { parameters: ["i32"], result: "i32" },
   tracemalloc_v8_end: { parameters: ["i32"], result: "i32" },
   tracemalloc_v8_report: { parameters: ["buffer", "i32"], result: "i32" },
@@ -215,6 +216,7 @@ function makeShim(native: Deno.DynamicLibrary<typeof symbols>["symbols"]): V8Shi
     outputDone: native.tracemalloc_output_done,
     v8Hide: (urlPrefix) => native.tracemalloc_v8_hide(new TextEncoder().encode(`${urlPrefix}\0`)),
     v8Begin: native.tracemalloc_v8_begin,
+    v8Check: native.tracemalloc_v8_check,
     v8Probe: native.tracemalloc_v8_probe,
     v8End: native.tracemalloc_v8_end,
     v8Report() {

@@ -37,14 +37,19 @@ const flags = [
 /**
  * The path of the shim built from the sources as they are, which is built now if it was not yet.
  *
- * The compiler is `$CC`, or `cc`. Throws an `UnsupportedError` when there is none, or when it fails.
+ * The compiler is `$CC`, or `cc`. `forTests` are definitions (`-DNAME`) of a shim that is for tests alone. Throws an
+ * `UnsupportedError` when there is no compiler, or when it fails.
  */
-export function ensureShim(compiler: string = process.env["CC"] || "cc"): string {
+export function ensureShim(
+  compiler: string = process.env["CC"] || "cc",
+  forTests: readonly string[] = [],
+): string {
   if (process.platform !== "linux" || process.arch !== "x64") {
     throw new UnsupportedError(`the shim knows linux-x64 only, and this is ${process.platform}-${process.arch}`);
   }
   const files = readdirSync(sources).filter((name) => /\.[ch]$/.test(name)).sort();
-  const hash = createHash("sha256").update([compiler, ...flags].join("\0"));
+  const options = [...flags, ...forTests];
+  const hash = createHash("sha256").update([compiler, ...options].join("\0"));
   for (const name of files) hash.update(`${name}\0`).update(readFileSync(sources + name)).update("\0");
   const folder = `${builds}${hash.digest("hex").slice(0, 16)}/`;
   const target = `${folder}libtracemalloc.so`;
@@ -53,13 +58,16 @@ export function ensureShim(compiler: string = process.env["CC"] || "cc"): string
     refuseWhatOthersCanWrite(folder);
     // Whoever builds at the same time makes the same file.
     const unfinished = `${folder}${process.pid}.so`;
-    compile(compiler, files.filter((name) => name.endsWith(".c")).map((name) => sources + name), unfinished);
+    const parts = files.filter((name) => name.endsWith(".c")).map((name) => sources + name);
+    compile(compiler, [...options, "-o", unfinished, ...parts, "-lm"]);
     chmodSync(unfinished, 0o755);
     writeFileSync(`${unfinished}.sha256`, hashOf(unfinished), { mode: 0o644 });
     renameSync(unfinished, target);
     renameSync(`${unfinished}.sha256`, `${target}.sha256`);
-    copyFileSync(target, `${builds}${process.pid}.so`);
-    renameSync(`${builds}${process.pid}.so`, lastBuilt);
+    if (forTests.length === 0) {
+      copyFileSync(target, `${builds}${process.pid}.so`);
+      renameSync(`${builds}${process.pid}.so`, lastBuilt);
+    }
   }
   refuseWhatOthersCanWrite(target);
   return target;
@@ -97,10 +105,8 @@ function canBeWrittenByOthers({ mode }: Stats, ours: boolean): boolean {
   return (mode & 0o1002) === 0o002 || (ours && (mode & 0o020) !== 0);
 }
 
-function compile(compiler: string, files: readonly string[], target: string): void {
-  const { error, status, stderr } = spawnSync(compiler, [...flags, "-o", target, ...files, "-lm"], {
-    encoding: "utf8",
-  });
+function compile(compiler: string, args: readonly string[]): void {
+  const { error, status, stderr } = spawnSync(compiler, args, { encoding: "utf8" });
   if (error) {
     throw new UnsupportedError(
       `the C compiler ${compiler} cannot be started: install one (on Debian: apt install gcc libc6-dev), or name it in $CC`,

@@ -36,13 +36,11 @@ let found: { readonly calibration: Calibration; readonly needsProfiler: boolean 
  */
 export function openV8(shim: V8Shim, runtime: V8Runtime): Engine {
   shim.v8Hide(new URL("../", import.meta.url).href);
-  let session = found?.needsProfiler ? startProfiler(runtime) : undefined;
+  let session: inspector.Session | undefined;
+  const keepPositions = () => void (session ??= startProfiler(runtime));
+  if (found?.needsProfiler) keepPositions();
   if (!found) {
-    let calibration = calibrate(shim, runtime, Verdict.accept);
-    if (calibration.positionsMissing) {
-      session = startProfiler(runtime);
-      calibration = calibrate(shim, runtime, Verdict.acceptProfiled);
-    }
+    const calibration = calibrate(shim, runtime, keepPositions);
     found = { calibration, needsProfiler: session !== undefined };
   }
   return {
@@ -88,18 +86,17 @@ function startProfiler(runtime: V8Runtime): inspector.Session {
 interface Calibration {
   readonly layout: Map<string, string>;
   readonly refusal: string | undefined;
-  readonly positionsMissing: boolean;
 }
 
 /** What the probe is to look at: shim/v8_calibrate.c. */
-const Step = { frames: 0, anchors: 1, reentry: 2, tiers: 3, report: 4 } as const;
+const Step = { frames: 0, anchors: 1, reentry: 2, tiers: 3, report: 4, check: 5, checkCompiled: 6 } as const;
 
 type Probe = (step: number) => number;
 type Outermost = (step: number, zero: number, unused: number) => number;
 
 /** The shim accepts what it could verify; the rest of V8 it leaves undecoded. */
-function calibrate(shim: V8Shim, runtime: V8Runtime, verdict: number): Calibration {
-  const scripts = calibrationScripts();
+function calibrate(shim: V8Shim, runtime: V8Runtime, keepPositions: () => void): Calibration {
+  const scripts = calibrationScripts(1234, 567, "");
   let begun = shim.v8Begin(scripts.spec);
   // Threads of one process share the shim, and what one of them finds.
   for (const end = performance.now() + 10 * calibrationLimit; begun === Result.busy && performance.now() < end;) {
@@ -108,27 +105,51 @@ function calibrate(shim: V8Shim, runtime: V8Runtime, verdict: number): Calibrati
   }
   if (begun === Result.state) {
     const { layout } = parseReport(shim.v8Report());
-    const profiled = verdict === Verdict.accept && layout.get("positions") === "profiler";
-    return { layout, refusal: undefined, positionsMissing: profiled };
+    if (layout.get("positions") === "profiler") keepPositions();
+    return { layout, refusal: undefined };
   }
   if (begun < 0) throw new Error(`the shim did not begin to calibrate (${begun})`);
   const probe = shim.v8Probe;
   const d = scripts.second(probe);
   const levels = () => probe(Step.report);
+  let verdict: number = Verdict.accept;
 
   // A closure between A and D, for the frame of the closure is none of the four.
-  scripts.first((step) => d(step))(Step.frames, 0, 0);
-  if (levels() > 0) {
-    for (let depth = 0; depth < 4; depth++) nest(depth, () => scripts.first(d)(Step.anchors, 0, 0));
-    for (let i = 0; i < 3; i++) scripts.first((step) => throughNative(() => d(step)))(Step.reentry, 0, 0);
-    heatUp(scripts, probe, levels, runtime.fastCalls);
+  const findFrames = () => scripts.first((step) => d(step))(Step.frames, 0, 0);
+  findFrames();
+  if (levels() === Result.positions) {
+    keepPositions();
+    verdict = Verdict.acceptProfiled;
+    findFrames();
   }
+  if (levels() > 0) {
+    for (let depth = 0; depth < 12 && !(levels() & Level.anchors); depth++) {
+      nest(depth, () => scripts.first(d)(Step.anchors, 0, 0));
+    }
+    const reenter = (from: Scripts, to: Probe) => from.first((step) => throughNative(() => to(step)));
+    for (let i = 0; i < 3; i++) reenter(scripts, d)(Step.reentry, 0, 0);
+    scripts.first(d)(Step.check, 0, 0);
+
+    const others = calibrationScripts(77, 31, "function Z(a) { return a; } ");
+    const otherD = others.second(probe);
+    shim.v8Check(others.spec);
+    others.first(otherD)(Step.check, 0, 0);
+    reenter(others, otherD)(Step.check, 0, 0);
+    if (levels() > 0 && levels() & Level.reentry) {
+      for (const hot of heatUp(others, probe, levels, runtime.fastCalls)) hot(Step.checkCompiled, 0, 0);
+    }
+  }
+  const positionsRefused = levels() === Result.positions;
   const accepted = shim.v8End(levels() > 0 ? verdict : Verdict.refuse) >= 0;
   const { layout, failure } = parseReport(shim.v8Report());
   return {
     layout,
-    refusal: accepted ? undefined : failure ?? "the engine's record of its frames was not found",
-    positionsMissing: failure?.startsWith("bytecode") ?? false,
+    refusal: accepted
+      ? undefined
+      : positionsRefused
+      ? "its profiler does not begin at once to keep source positions; " +
+        "use `tracemalloc run`, or start the program with --v8-flags=--detailed-line-info"
+      : failure ?? "the engine's record of its frames was not found",
   };
 }
 
@@ -151,9 +172,10 @@ function throughNative(call: () => number): number {
 /**
  * Calls copies of the first script until all tiers were seen, or for so long. Closures of one place share what they learn,
  * so every copy begins in the interpreter again, and goes up through the tiers while the engine compiles beside it; a tier
- * that it was in too shortly to be seen, another copy may show.
+ * that it was in too shortly to be seen, another copy may show. Returns what got hot.
  */
-function heatUp(scripts: Scripts, probe: Probe, levels: () => number, fastCalls: boolean): void {
+function heatUp(scripts: Scripts, probe: Probe, levels: () => number, fastCalls: boolean): Outermost[] {
+  const hot: Outermost[] = [];
   const wanted = Level.baseline | Level.maglev | Level.turbofan | Level.inlining | (fastCalls ? Level.fastCall : 0);
   const seen = () => (levels() & wanted) === wanted;
   const end = performance.now() + calibrationLimit;
@@ -163,12 +185,14 @@ function heatUp(scripts: Scripts, probe: Probe, levels: () => number, fastCalls:
     for (let closure = 0; closure < 8 && !(levels() & Level.baseline); closure++) {
       const fresh = copy(probe);
       for (let i = 0; i < 60; i++) fresh(Step.tiers, 0, 0);
+      hot[0] = fresh;
     }
-    const hot = copy(probe);
+    const hottest = hot[number] = copy(probe);
     for (let round = 0; round < 100 && !seen() && performance.now() < end; round++) {
-      for (let i = 0; i < 500; i++) hot(Step.tiers, 0, 0);
+      for (let i = 0; i < 500; i++) hottest(Step.tiers, 0, 0);
     }
   }
+  return hot;
 }
 
 interface Scripts {
@@ -180,26 +204,32 @@ interface Scripts {
 
 /**
  * C calls B calls A calls the probe it is given; D of the second script calls the shim's. B and C carry code that never
- * runs, so that they are too large to be inlined; A is small.
+ * runs, so that they are too large to be inlined; A is small. The offsets, of the first line, are to be odd enough to be found
+ * again in the script's fields; `before` goes before A and D, and is nothing or has one function.
  */
-function calibrationScripts(): Scripts {
+function calibrationScripts(lineOffset: number, columnOffset: number, before: string): Scripts {
   const tag = Math.random().toString(36).slice(2, 8).padEnd(6, "x");
   const files = [`tracemalloc-calibrate-${tag}-1.js`, `tracemalloc-calibrate-${tag}-2.js`] as const;
   const sourceUrl = `tracemalloc-source-${tag}.js`;
-  const ballast = `if (a === -2) { ${"a = a * 3 + 1 | 0; ".repeat(60)} }`;
-  const first = `(function (probe) { function A(a) { return probe(a) | 0; }
-function B(a, b) { ${ballast} return 1 + A(a + b | 0) | 0; }
-function C(a, b, c) { ${ballast} return 3 + (1 + B(a, b) | 0) | 0; }
+  const ballast = `if (a === -2) { ${"a = a * 1000 + 100000000 | 0; ".repeat(60)}a = 1000; a = 100000000; }`;
+  // Places where optimised code can be left, of which one is described by how it differs from another.
+  const sums = `let sum = a + b; sum = sum + a; sum = sum + b; sum = sum + a; b = b + sum * 0;`;
+  const first = `(function (probe) { ${before}function A(a) { return probe(a) | 0; }
+function B(a, b) { ${ballast} ${sums} return 1 + A(a + b | 0) | 0; }
+function C(a, b, c) { ${ballast} ${sums} return 3 + (1 + B(a, b) | 0) | 0; }
 return C; })`;
-  const second = `(function (probe) { return function D(a) { return probe(a) | 0; }; })\n//# sourceURL=${sourceUrl}`;
+  const second =
+    `(function (probe) { ${before}return function D(a) { return probe(a) | 0; }; })\n//# sourceURL=${sourceUrl}`;
   const calls = [
     first.indexOf("probe(a)"),
     first.indexOf("A(a + b"),
     first.indexOf("B(a, b) |"),
     second.indexOf("probe(a)"),
   ];
-  // Odd offsets, to be found again in the script's fields.
-  const options = (filename: string) => ({ filename, lineOffset: 1234, columnOffset: 567 });
+  const lines = calls.map((at, i) => (i < 3 ? first : second).slice(0, at).split("\n"));
+  // Functions are numbered as they stand in the script, which is 0 itself; its outer function is 1.
+  const number = before === "" ? 2 : 3;
+  const options = (filename: string) => ({ filename, lineOffset, columnOffset });
 
   const spec = new Uint8Array(specLayout.bytes);
   const text = new TextEncoder();
@@ -207,7 +237,13 @@ return C; })`;
   text.encodeInto(files[1], spec.subarray(specLayout.files[1], specLayout.files[1] + 63));
   text.encodeInto(sourceUrl, spec.subarray(specLayout.sourceUrl, specLayout.sourceUrl + 63));
   text.encodeInto(first.slice(0, 30), spec.subarray(specLayout.sourceHead, specLayout.sourceHead + 31));
-  new Int32Array(spec.buffer, specLayout.numbers).set([first.length, 1234, 567, ...calls]);
+  new Int32Array(spec.buffer, specLayout.numbers).set([
+    ...[first.length, lineOffset, columnOffset],
+    ...calls,
+    ...[number, number + 1, number + 2, number],
+    ...lines.map(({ length }) => lineOffset + length),
+    ...lines.map((before) => before.at(-1)!.length + 1 + (before.length === 1 ? columnOffset : 0)),
+  ]);
 
   return {
     spec,

@@ -1,13 +1,13 @@
 /** The shim's ABI, as shim/tracemalloc.h states it. */
 
 /** Changes with every change of meaning; the shim must say the same. */
-export const abiVersion = 5;
+export const abiVersion = 6;
 
 /** Bits of `Shim.status()`. */
 export const Status = { tracing: 1, preloaded: 2 } as const;
 
 /** Results of control functions. */
-export const Result = { ok: 0, noMemory: -1, state: -2, calibration: -3, busy: -4, signal: -5 } as const;
+export const Result = { ok: 0, noMemory: -1, state: -2, calibration: -3, busy: -4, signal: -5, positions: -6 } as const;
 
 /** Kinds of raw frames. */
 export const FrameKind = { unknown: 0, script: 1, native: 2, thread: 3, memory: 4 } as const;
@@ -42,7 +42,7 @@ export const Level = {
 export const Verdict = { refuse: 0, accept: 1, acceptProfiled: 2 } as const;
 
 /** `tm_v8_spec`: offsets in bytes. */
-export const specLayout = { files: [0, 64], sourceUrl: 128, sourceHead: 192, numbers: 224, bytes: 252 } as const;
+export const specLayout = { files: [0, 64], sourceUrl: 128, sourceHead: 192, numbers: 224, bytes: 300 } as const;
 
 /** What an image counts beside the traces, in its order; what `info` says. */
 export const counterNames: readonly string[] = [

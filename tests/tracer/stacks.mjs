@@ -1,6 +1,7 @@
 /**
  * Compares the shim's frames with the engine's own stack trace, taken on the same line, over all tiers and kinds of
- * calls. JavaScript and not TypeScript: positions in the text as it was compiled. Prints one line of JSON.
+ * calls. JavaScript and not TypeScript: positions in the text as it was compiled. Prints one line of JSON. `?rounds=N` in
+ * its URL makes it shorter or longer.
  */
 import { Buffer } from "node:buffer";
 import { readFileSync } from "node:fs";
@@ -134,7 +135,8 @@ function loop(value) {
   return value;
 }
 
-for (let round = 0; round < 10_000; round++) {
+const rounds = Number(new URL(import.meta.url).searchParams.get("rounds") ?? 10_000);
+for (let round = 0; round < rounds; round++) {
   outer(round);
   const shape = round % 2 ? new Shape(round) : new Derived(round);
   sum += shape.area;

@@ -46,7 +46,7 @@ interface Way {
   readonly startLate: boolean;
 }
 
-const positions = "--no-enable-lazy-source-positions,--detailed-line-info";
+const positions = "--detailed-line-info";
 
 function chooseWay(random: Random): Way {
   const stress = random.once(3)

@@ -242,8 +242,9 @@ struct sites {
 
 /* Looks at all exchanges in a piece of code, which is at least SITE_BYTES longer on either side than [from, to). */
 static void scan(const uint8_t *from, const uint8_t *to, uintptr_t address, tm_mimalloc_layout *l, struct sites *sites) {
-    static const uint8_t EXCHANGE[2] = {REX_W, XCHG};
-    for (const uint8_t *at = from; (at = memmem(at, (size_t)(to - at), EXCHANGE, sizeof EXCHANGE)) != NULL; at++) {
+    for (const uint8_t *next = from + 1; (next = memchr(next, XCHG, (size_t)(to - next) + 1)) != NULL; next++) {
+        const uint8_t *at = next - 1;
+        if (*at != REX_W) continue;
         uintptr_t here = address + (uintptr_t)(at - from);
         tm_mimalloc_layout tried = *l;
         if (is_update_site(at, &tried)) {

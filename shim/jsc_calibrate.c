@@ -476,6 +476,6 @@ int32_t tracemalloc_jsc_report(char *out, int32_t size) {
     TM_JSC_LAYOUT(FIELD)
 #undef FIELD
     for (int32_t i = 0; i < tm_jsc.epochs; i++) LINE("vm_epoch%d %d\n", i, tm_jsc.vm_epoch[i]);
-    if (*failure) LINE("failed %s\n", failure);
+    if (!accepted) LINE("failed %s\n", *failure ? failure : "not all was looked at");
     return length;
 }

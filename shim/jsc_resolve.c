@@ -367,9 +367,20 @@ napi_value napi_register_module_v1(napi_env env, napi_value exports) {
     return exports;
 }
 
-void tracemalloc_jsc_begin(void) { tm_jsc_calibrate_begin(); }
+/* Threads of one process share the shim, and what one of them finds. */
+enum { NOT_YET, CALIBRATING, DONE };
+static uint32_t calibration;
 
-int32_t tracemalloc_jsc_accept(void) {
+int32_t tracemalloc_jsc_begin(void) {
+    uint32_t before = NOT_YET;
+    if (!__atomic_compare_exchange_n(&calibration, &before, CALIBRATING, false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST))
+        return before == DONE ? TM_ERROR_STATE : TM_ERROR_BUSY;
+    tm_jsc_calibrate_begin();
+    return TM_OK;
+}
+
+int32_t tracemalloc_jsc_end(void) {
     tm_jsc_ready = tm_jsc_calibrated();
+    __atomic_store_n(&calibration, DONE, __ATOMIC_SEQ_CST);
     return tm_jsc_ready ? TM_OK : TM_ERROR_CALIBRATION;
 }

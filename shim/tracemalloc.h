@@ -281,9 +281,10 @@ TM_EXPORT int32_t tracemalloc_mimalloc_report(char *out, int32_t size);
 #define TM_JSC_STEP_HOT 9u /* (step, function, call): called by functions that are called often */
 #define TM_JSC_STEP_END 10u
 #define TM_JSC_STEP_IDLE 11u /* nothing; returns undefined */
-TM_EXPORT void tracemalloc_jsc_begin(void);
-/* Whether what was found holds, for walks to use it. */
-TM_EXPORT int32_t tracemalloc_jsc_accept(void);
+/* TM_ERROR_STATE: it was done already in this process; TM_ERROR_BUSY: another thread does it now. */
+TM_EXPORT int32_t tracemalloc_jsc_begin(void);
+/* TM_OK: what was found holds, and walks use it. */
+TM_EXPORT int32_t tracemalloc_jsc_end(void);
 /* Lines "name value"; the last says what failed, if anything did. Returns the length without the final NUL. */
 TM_EXPORT int32_t tracemalloc_jsc_report(char *out, int32_t size);
 /* Scripts whose path begins so are the tracer's own. */

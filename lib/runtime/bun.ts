@@ -45,8 +45,8 @@ const shimSymbols = {
   tracemalloc_mimalloc_garbage: { args: [pointer], returns: none },
   tracemalloc_mimalloc_end: { args: [i32], returns: i32 },
   tracemalloc_mimalloc_report: { args: [pointer, i32], returns: i32 },
-  tracemalloc_jsc_begin: { args: [], returns: none },
-  tracemalloc_jsc_accept: { args: [], returns: i32 },
+  tracemalloc_jsc_begin: { args: [], returns: i32 },
+  tracemalloc_jsc_end: { args: [], returns: i32 },
   tracemalloc_jsc_report: { args: [pointer, i32], returns: i32 },
   tracemalloc_jsc_hide: { args: [pointer], returns: none },
 } as const;
@@ -161,8 +161,8 @@ function makeShim(path: string): BunShim {
       report: () => readText(native.tracemalloc_mimalloc_report),
     },
     jscHide: (pathPrefix) => void native.tracemalloc_jsc_hide(text(pathPrefix)),
-    jscBegin: () => void native.tracemalloc_jsc_begin(),
-    jscAccept: () => Number(native.tracemalloc_jsc_accept()),
+    jscBegin: () => Number(native.tracemalloc_jsc_begin()),
+    jscEnd: () => Number(native.tracemalloc_jsc_end()),
     jscReport: () => readText(native.tracemalloc_jsc_report),
   };
 }

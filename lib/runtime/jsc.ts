@@ -21,8 +21,8 @@ export interface JscTools {
 /** The shim's functions for the search. */
 export interface JscShim {
   jscHide(pathPrefix: string): void;
-  jscBegin(): void;
-  jscAccept(): number;
+  jscBegin(): number;
+  jscEnd(): number;
   jscReport(): string;
   mute(on: boolean): void;
 }
@@ -108,11 +108,33 @@ function sloppy<T>(text: string): T {
   return (0, eval)(sloppyText(text)) as T;
 }
 
-function calibrate(shim: JscShim, module: JscModule, tools: JscTools) {
-  const probe: Probe = module.calibrate;
+/** Threads of one process share the shim, and what one of them finds. */
+function calibrate(shim: JscShim, { calibrate: probe }: JscModule, tools: JscTools) {
+  let begun = shim.jscBegin();
+  for (const end = performance.now() + 10 * calibrationLimit; begun === Result.busy && performance.now() < end;) {
+    Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 5);
+    begun = shim.jscBegin();
+  }
+  if (begun === Result.ok) {
+    try {
+      probeAll(probe, tools);
+    } finally {
+      shim.jscEnd();
+    }
+  }
+  const layout = new Map<string, string>();
+  let refusal = begun === Result.busy ? "another thread has been looking for it for too long" : undefined;
+  for (const line of shim.jscReport().split("\n")) {
+    const [name = "", ...value] = line.split(" ");
+    if (name === "failed") refusal = value.join(" ");
+    else if (name !== "") layout.set(name, value.join(" "));
+  }
+  return { layout, refusal };
+}
+
+function probeAll(probe: Probe, tools: JscTools): void {
   const at = CalibrationStep;
-  shim.jscBegin();
-  for (const step of [at.frames, at.framesAgain, at.framesAgain]) frames(step)(probe, step);
+  for (const step of [at.frames, at.framesAgain, at.framesAgain]) callers()(probe, step);
   for (let depth = 0; depth < 3; depth++) enter(depth)(probe, at.enter, at.entered);
   probe(at.count, 0, 0, 0, 0, 0, 0);
   for (const collect of [tools.edenGC, tools.edenGC, tools.fullGC, tools.edenGC]) {
@@ -126,19 +148,10 @@ function calibrate(shim: JscShim, module: JscModule, tools: JscTools) {
   probe(at.code, 0, 0, 0, 0, 0, 0);
   heatUp(probe, tools);
   probe(at.end, kept.length, 0, 0, 0, 0, 0);
-  const accepted = shim.jscAccept() === Result.ok;
-  const layout = new Map<string, string>();
-  let failure: string | undefined;
-  for (const line of shim.jscReport().split("\n")) {
-    const [name = "", ...value] = line.split(" ");
-    if (name === "failed") failure = value.join(" ");
-    else if (name !== "") layout.set(name, value.join(" "));
-  }
-  return { layout, refusal: accepted ? undefined : failure ?? "nothing was found" };
 }
 
 /** A function that calls another with three arguments, which calls the probe with seven. */
-function frames(_step: number): (probe: Probe, step: number) => number {
+function callers(): (probe: Probe, step: number) => number {
   return sloppy(`
     function inner(probe, step, outer) { let r = 0; r += probe(step, inner, outer, 3, 4, 5, 6); return r; }
     return function outer(probe, step) { let r = 0; r += inner(probe, step, outer); return r; };`);

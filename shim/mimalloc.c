@@ -210,15 +210,19 @@ static size_t next_distance(void) {
  */
 #define LOOK_AT_ALL 64  /* every so many events */
 
+static inline uintptr_t *theap_at(int32_t tls) { return *(uintptr_t **)(os_thread_pointer() + (uintptr_t)(intptr_t)tls); }
+
+static void close_all(uintptr_t *theap) {
+    for (int32_t i = 0; i < layout.direct_count; i++) theap[i] = layout.empty_page;
+}
+
 static inline void close_short_way(int32_t tls, const void *heap, size_t size) {
     static __thread uint32_t events __attribute__((tls_model("initial-exec")));
-    uintptr_t *theap = *(uintptr_t **)(os_thread_pointer() + (uintptr_t)(intptr_t)tls);
+    uintptr_t *theap = theap_at(tls);
     if ((uintptr_t)theap == layout.empty_theap || theap[layout.theap_heap / 8] != (uintptr_t)heap) return;
-    uintptr_t none = layout.empty_page;
     size_t at = (size + sizeof(tm_header) + 7) / 8;
-    bool open = at < (size_t)layout.direct_count && theap[at] != none;
-    if (tm_likely(!open && ++events % LOOK_AT_ALL)) return;
-    for (int32_t i = 0; i < layout.direct_count; i++) theap[i] = none;
+    bool open = at < (size_t)layout.direct_count && theap[at] != layout.empty_page;
+    if (tm_unlikely(open || !(++events % LOOK_AT_ALL))) close_all(theap);
 }
 
 static inline int64_t bytes_of(double blocks, uint64_t size) { return (int64_t)(blocks * (double)size); }
@@ -322,8 +326,10 @@ static void install(uint64_t bytes) {
     exchange(layout.subprocess, layout.subprocess_profiler, NULL, &ours);
     tm_mimalloc_each_heap(&layout, hang_in, NULL);
     /* This thread begins at once, the others within a thousand of their calls. */
-    uintptr_t theap = *(uintptr_t *)(os_thread_pointer() + (uintptr_t)(intptr_t)layout.tls_default);
-    if (theap != layout.empty_theap) __atomic_store_n((int64_t *)(theap + (uintptr_t)layout.theap_limit), -1, __ATOMIC_RELEASE);
+    uintptr_t *theap = theap_at(layout.tls_default);
+    if ((uintptr_t)theap == layout.empty_theap) return;
+    if (bytes == 1) close_all(theap);
+    __atomic_store_n((int64_t *)((uintptr_t)theap + (uintptr_t)layout.theap_limit), -1, __ATOMIC_RELEASE);
 }
 
 static void remove_profiler(void) {

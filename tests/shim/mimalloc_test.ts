@@ -50,6 +50,10 @@ for (const bun of buns) {
       }
     });
 
+    await context.test("the first block after start() is seen", () => {
+      assertEquals(ask("first"), []);
+    });
+
     await context.test("pages of the garbage-collected heap have a name of their own", () => {
       assertEquals(ask("cells"), { sizes: [16384], kinds: [4], enough: true, ordinary: 100 });
     });

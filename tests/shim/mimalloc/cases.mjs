@@ -54,6 +54,19 @@ const cases = {
     return result;
   },
 
+  /** The first block after start() is one, also where the short way has room for it. */
+  first() {
+    const missed = [];
+    for (let size = 101; size < 1000; size += 56) {
+      stop();
+      for (let i = 0; i < 3000; i++) kept.push(new ArrayBuffer(size)); // pages that are new are noted
+      start();
+      kept.push(new ArrayBuffer(size));
+      if (blocks(size) < 1) missed.push(size);
+    }
+    return missed;
+  },
+
   /** Blocks of the garbage-collected heap, and blocks as large as they are asked for by. */
   cells() {
     for (let i = 0; i < 200_000; i++) kept.push({ a: i, b: [i] });

@@ -131,11 +131,13 @@ static void verify_frames(const uint64_t *arguments, const chain *chain, uintptr
         return;
     }
     uint64_t a[WORDS], b[WORDS];
-    int solutions = 0;
+    int32_t found = 0;
     if (read_words(slot(inner, tm_jsc.frame_code), a, WORDS) && read_words(slot(outer, tm_jsc.frame_code), b, WORDS))
-        for (int32_t w = 1; w < WORDS; w++)
-            if (a[w] == vm && b[w] == vm && !solutions++) tm_jsc.code_vm = 8 * w;
-    if (!solutions) fail("code blocks: their VM was not found");
+        for (int32_t w = WORDS - 1; w > 0; w--)
+            if (a[w] == vm && b[w] == vm) found = 8 * w;
+    if (!found) fail("code blocks: their VM was not found");
+    if (tm_jsc.code_vm && tm_jsc.code_vm != found) fail("code blocks: their VM was found elsewhere the second time");
+    tm_jsc.code_vm = found;
     (void)chain;
 }
 
@@ -211,7 +213,18 @@ static void choose_counters(void) {
     tm_jsc.epochs = 0;
     for (int32_t i = 0; i < VM_BYTES / 4 && tm_jsc.epochs < TM_JSC_EPOCHS; i++)
         if (counted[i] == least && least >= collections && least < UINT32_MAX) tm_jsc.vm_epoch[tm_jsc.epochs++] = 4 * i;
-    if (!tm_jsc.epochs || collections < 3) fail("collections: no counter of them was found");
+    if (collections < 3 || !tm_jsc.epochs) fail("collections: no counter of them was found");
+}
+
+/* One collection later. */
+static void verify_counters(uintptr_t vm) {
+    for (int32_t i = 0; i < tm_jsc.epochs; i++) {
+        int32_t at = tm_jsc.vm_epoch[i];
+        uint32_t now, more;
+        bool had = at >= 0 && at < VM_BYTES && vm && os_read(vm + (uintptr_t)at, &now, 4);
+        more = had ? now - counters[at / 4] : 0;
+        if (!more || more > MOST_COLLECTIONS) fail("collections: a counter did not count the last");
+    }
 }
 
 /* ---- code ---- */
@@ -309,6 +322,16 @@ static void find_text(void) {
             }
         }
     }
+}
+
+/* Again, it must be where it was. */
+static void find_code(void) {
+    tm_jsc_layout was = tm_jsc;
+    tm_jsc.code_unlinked = tm_jsc.unlinked_stream = tm_jsc.stream_bytes = 0;
+    tm_jsc.code_owner = tm_jsc.owner_provider = tm_jsc.provider_text = 0;
+    find_stream();
+    find_text();
+    if (was.stream_bytes && memcmp(&was, &tm_jsc, sizeof was)) fail("code: found elsewhere the second time");
 }
 
 /* ---- tiers ---- */
@@ -423,6 +446,20 @@ static void note_hot(uintptr_t vm, uint32_t number, uint32_t site) {
 
 /* ---- the steps, in their order ---- */
 
+#ifdef TM_JSC_PERTURB /* the tests' own build */
+#include <stdlib.h>
+
+/* Moves the field that the environment gives the number of, once it is found. */
+static void perturb(void) {
+    static bool done;
+    const char *number = getenv("TM_JSC_PERTURB");
+    int32_t *field = (int32_t *)&tm_jsc + (number ? atoi(number) : 0);
+    if (done || !number || !*field) return;
+    done = true;
+    *field += 8;
+}
+#endif
+
 void tm_jsc_calibrate_begin(void) {
     memset(&tm_jsc, 0, sizeof tm_jsc);
     memset(hots, 0, sizeof hots);
@@ -445,13 +482,11 @@ uint32_t tm_jsc_calibrate_step(uint32_t step, const uint64_t *arguments, const u
     case TM_JSC_STEP_COLLECTED: count_collection(vm, false, 1); break;
     case TM_JSC_STEP_NOT_COLLECTED: count_collection(vm, false, 0); break;
     case TM_JSC_STEP_COLD: note_cold(vm, (uint32_t)arguments[1]); break;
-    case TM_JSC_STEP_CODE:
-        find_stream();
-        find_text();
-        break;
+    case TM_JSC_STEP_CODE: find_code(); break;
+    case TM_JSC_STEP_COUNTED: choose_counters(); break;
     case TM_JSC_STEP_HOT: note_hot(vm, (uint32_t)arguments[1], (uint32_t)arguments[2]); break;
     case TM_JSC_STEP_END:
-        choose_counters();
+        verify_counters(vm);
         if (entries_seen < 2) fail("entries: too few were seen");
         if (!tm_jsc.code_vm) fail("code blocks: none was seen twice");
         if (!tm_jsc.stream_bytes) fail("code: its length was not looked for");
@@ -460,6 +495,9 @@ uint32_t tm_jsc_calibrate_step(uint32_t step, const uint64_t *arguments, const u
         break;
     default: fail("no step %u", step);
     }
+#ifdef TM_JSC_PERTURB
+    perturb();
+#endif
     return *failure ? TM_JSC_FAILED : tiers_seen;
 }
 

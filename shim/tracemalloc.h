@@ -280,6 +280,7 @@ TM_EXPORT int32_t tracemalloc_mimalloc_report(char *out, int32_t size);
 #define TM_JSC_TEXT "/*tracemalloc*/" /* how their text begins */
 #define TM_JSC_STEP_HOT 9u /* (step, function, call): called by functions that are called often */
 #define TM_JSC_STEP_END 10u
+#define TM_JSC_STEP_COUNTED 12u /* after the last collection but one */
 #define TM_JSC_STEP_IDLE 11u /* nothing; returns undefined */
 /* TM_ERROR_STATE: it was done already in this process; TM_ERROR_BUSY: another thread does it now. */
 TM_EXPORT int32_t tracemalloc_jsc_begin(void);

@@ -68,4 +68,5 @@ export const CalibrationStep = {
   hot: 9,
   end: 10,
   idle: 11,
+  counted: 12,
 } as const;

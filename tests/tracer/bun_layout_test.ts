@@ -1,0 +1,48 @@
+/** A layout of JavaScriptCore in which any offset is wrong is refused. */
+import { spawnSync } from "node:child_process";
+import { mkdirSync, readdirSync } from "node:fs";
+import process from "node:process";
+import { test } from "node:test";
+import { assert, assertEquals } from "@std/assert";
+import { runtimes } from "../../tools/runtimes.mjs";
+import { root } from "./programs.ts";
+
+/** A shim that moves one field, the one with the number in the environment, right after it was found. */
+function buildPerturbed(): string {
+  const folder = `${root}.build/tests/`, shim = `${folder}libperturbed.${process.pid}.so`;
+  mkdirSync(folder, { recursive: true });
+  const sources = readdirSync(`${root}shim`).filter((name) => name.endsWith(".c")).map((name) => `${root}shim/${name}`);
+  const flags = "-DTM_JSC_PERTURB -std=c11 -D_GNU_SOURCE -O2 -fPIC -shared -fvisibility=hidden -fno-omit-frame-pointer";
+  const { status, stderr } = spawnSync(process.env["CC"] || "cc", [...flags.split(" "), "-o", shim, ...sources], {
+    encoding: "utf8",
+  });
+  assertEquals(status, 0, stderr);
+  return shim;
+}
+
+/** What Bun says of the layout: its fields in their order, and why it is refused. */
+function calibrate(shim: string, perturbed: number | undefined): { fields: string[]; refusal: string | undefined } {
+  const program = `
+    import { detectBackend } from ${JSON.stringify(`${root}lib/runtime/detect.ts`)};
+    const backend = detectBackend();
+    const { calibration, refusal } = backend.openEngine(backend.openShim(${JSON.stringify(shim)}));
+    const fields = [...calibration.keys()].filter((name) => !name.startsWith("mimalloc"));
+    console.log(JSON.stringify({ fields, refusal }));
+    process.exit(0);`;
+  const { status, signal, stdout, stderr } = spawnSync(runtimes.bun, ["-e", program], {
+    encoding: "utf8",
+    env: { ...process.env, ...(perturbed !== undefined && { TM_JSC_PERTURB: String(perturbed) }) },
+  });
+  assertEquals([status, signal], [0, null], stderr);
+  return JSON.parse(stdout);
+}
+
+test("each offset that is wrong is noticed, and the layout refused", () => {
+  const shim = buildPerturbed();
+  const { fields, refusal } = calibrate(shim, undefined);
+  assertEquals(refusal, undefined);
+  assert(fields.length >= 21, String(fields));
+  fields.forEach((field, i) => {
+    assert(calibrate(shim, i).refusal, `${field} is 8 off, and nobody noticed`);
+  });
+});

@@ -10,6 +10,7 @@ import { spawnSync } from "node:child_process";
 import { Session } from "node:inspector";
 import process from "node:process";
 import { fileURLToPath } from "node:url";
+import { heapFlags } from "../lib/runtime/v8_flags.ts";
 import { start } from "../mod.ts";
 
 const intervals = [1, 1024, 32 * 1024, 512 * 1024];
@@ -49,7 +50,7 @@ function begin(mode: Mode, interval: number): void {
 
 /** Milliseconds of CPU that a process spends on the work. */
 function measure(mode: Mode, interval: number): number {
-  const flags = "--v8-flags=--detailed-line-info,--no-maglev,--no-turbo-allocation-folding";
+  const flags = `--v8-flags=${heapFlags.join(",")}`;
   const { stdout, stderr, status } = spawnSync(
     process.execPath,
     ["run", "-A", flags, fileURLToPath(import.meta.url), "--child", mode, String(interval)],

@@ -20,6 +20,7 @@ import type { DomainName } from "../model/domain.ts";
 import { TracemallocError, UnsupportedError } from "../model/errors.ts";
 import type { Snapshot } from "../model/snapshot.ts";
 import { ensureShim } from "../runtime/shim_file.ts";
+import { heapFlags, positionFlags } from "../runtime/v8_flags.ts";
 import { isJsInterval, maxJsInterval, tracedDomains } from "../tracer/tracing.ts";
 import { type Arguments, UsageError } from "./arguments.ts";
 import type { Command } from "./command.ts";
@@ -250,16 +251,6 @@ interface Ended {
 const passedOn: readonly NodeJS.Signals[] = ["SIGTERM", "SIGHUP", "SIGUSR1", "SIGUSR2"];
 const fromTerminal = ["SIGINT", "SIGQUIT"] as const;
 
-/**
- * V8 keeps source positions only when asked to. Optimised code does not say where it makes an object: Maglev's not at all,
- * and TurboFan's charges it to the object before, where it makes room for both at once.
- */
-function v8Flags(domains: readonly DomainName[]): string {
-  const flags = ["--detailed-line-info"];
-  if (domains.includes("js-heap")) flags.push("--no-maglev", "--no-turbo-allocation-folding");
-  return `--v8-flags=${flags.join(",")}`;
-}
-
 /** What traced processes leave in their folder: `transfer`, `transfer.on-demand.N`, `transfer.PID` of a child. */
 const transferName = "transfer";
 
@@ -333,7 +324,7 @@ function tracedCommand(plan: Plan, transfer: string): { args: string[]; env: Rec
     TRACEMALLOC_PRELOAD: String(nframe),
   };
   if (plan.runtime === "bun") return bunCommand(plan, agent, transfer, env);
-  const ofEngine = v8Flags(plan.domains);
+  const ofEngine = `--v8-flags=${(plan.domains.includes("js-heap") ? heapFlags : positionFlags).join(",")}`;
   const ofChildren = [ofEngine, `--preload=${child.href}`];
   return {
     args: [

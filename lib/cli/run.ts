@@ -1,4 +1,4 @@
-import { spawn } from "node:child_process";
+import { type ChildProcess, spawn } from "node:child_process";
 import {
   accessSync,
   constants,
@@ -14,6 +14,7 @@ import {
 } from "node:fs";
 import { constants as system, tmpdir } from "node:os";
 import process from "node:process";
+import { isatty } from "node:tty";
 import { fileURLToPath } from "node:url";
 import { basename, dirname, join } from "@std/path";
 import type { DomainName } from "../model/domain.ts";
@@ -24,9 +25,10 @@ import { heapFlags, positionFlags } from "../runtime/v8_flags.ts";
 import { isJsInterval, maxJsInterval, tracedDomains } from "../tracer/tracing.ts";
 import { type Arguments, UsageError } from "./arguments.ts";
 import type { Command } from "./command.ts";
+import { canShowLive, LiveScreen, LiveView } from "./live.ts";
 import { printError } from "./output.ts";
 import { sum, topText } from "./top.ts";
-import { type NamingCommand, snapshotOfTransfer } from "./transfers.ts";
+import { type KnownNames, type NamingCommand, snapshotOfTransfer } from "./transfers.ts";
 
 const runtimes = ["deno", "bun", "node"] as const;
 type Runtime = typeof runtimes[number];
@@ -66,9 +68,15 @@ export const run: Command = {
       name: "--follow-children",
       help: "trace the programs that it starts, too: a snapshot each, named by the process",
     },
+    {
+      name: "--live",
+      help: "show sizes and top lines in the terminal while it runs, every second or as --every says; see below",
+    },
     { name: "--no-metadata", help: "write nothing but the traces: no versions, times and process number" },
   ],
-  notes: "The program's arguments, standard streams, exit code and signals are passed through, and recorded nowhere.",
+  notes: `The program's arguments, standard streams, exit code and signals are passed through, and recorded nowhere.
+With --live the keys are ours: the program has no standard input, and what it writes to the terminal is shown at the
+bottom, and whole when the view is closed.`,
   async run(args: Arguments): Promise<number> {
     const plan = makePlan(args);
     const { code, signal } = await inTemporaryFolder(async (folder) => {
@@ -104,6 +112,8 @@ interface Plan {
   readonly scriptArguments: readonly string[];
   /** Milliseconds and bytes; 0: not. */
   readonly every: { readonly milliseconds: number; readonly bytes: number };
+  /** Whether what comes every so often is shown and not written. */
+  readonly live: boolean;
   readonly signal: NodeJS.Signals | undefined;
   readonly followChildren: boolean;
   readonly withMetadata: boolean;
@@ -114,7 +124,10 @@ function makePlan(args: Arguments): Plan {
   if (!/^[0-9]+$/.test(limit) || nframe < 1 || nframe > 65535) {
     throw new UsageError(`-n must be a whole number from 1 to 65535, not ${limit}`);
   }
-  const every = parseEvery(args.all("--every")), signal = parseSignal(args.last("--signal") ?? "SIGUSR2");
+  const live = args.has("--live");
+  if (live && !canShowLive()) throw new UsageError("--live needs a terminal, for what it shows and for its keys");
+  const every = parseEvery(args.all("--every").length === 0 && live ? ["1s"] : args.all("--every")),
+    signal = parseSignal(args.last("--signal") ?? "SIGUSR2");
   const domains = chooseDomains(args.last("--domains") ?? "native");
   const bytes = args.last("--js-interval"), jsInterval = bytes === undefined ? undefined : Number(bytes);
   if (bytes !== undefined && !(/^[0-9]+$/.test(bytes) && isJsInterval(Number(bytes)))) {
@@ -141,6 +154,7 @@ function makePlan(args: Arguments): Plan {
     script,
     scriptArguments,
     every,
+    live,
     signal,
     followChildren: args.has("--follow-children"),
     withMetadata: !args.has("--no-metadata"),
@@ -260,7 +274,10 @@ const agentName = "agent.mjs";
 function runProgram(plan: Plan, folder: string): Promise<Ended> {
   const transfer = join(folder, transferName);
   const { args, env } = tracedCommand(plan, transfer);
-  const child = spawn(notByItsName(plan.executable), args, { stdio: "inherit", env: { ...process.env, ...env } });
+  const stdio = plan.live
+    ? ["ignore" as const, ...[1, 2].map((file) => isatty(file) ? "pipe" as const : "inherit" as const)]
+    : "inherit";
+  const child = spawn(notByItsName(plan.executable), args, { stdio, env: { ...process.env, ...env } });
   // Not child.kill(): Deno then takes the child to have ended by that signal, whatever it did.
   const passOn = (signal: NodeJS.Signals) => {
     if (child.pid !== undefined) process.kill(child.pid, signal);
@@ -270,10 +287,11 @@ function runProgram(plan: Plan, folder: string): Promise<Ended> {
   for (const signal of fromTerminal) passed.delete(signal);
   for (const signal of passed) process.on(signal, passOn);
   for (const signal of fromTerminal) process.on(signal, ignore);
-  const seen = { time: 0 };
+  const view = plan.live ? openLiveView(plan, child, passOn) : undefined;
+  const seen = { time: 0, names: [] };
   const watcher = watch(folder, () => {
     try {
-      reportWhileRunning(plan, folder, child.pid, seen);
+      reportWhileRunning(plan, folder, child.pid, seen, view);
     } catch (error) {
       // The program goes on, and so does what is passed on to it.
       if (!(error instanceof TracemallocError)) throw error;
@@ -283,6 +301,7 @@ function runProgram(plan: Plan, folder: string): Promise<Ended> {
   return new Promise((resolve, reject) => {
     const done = () => {
       watcher.close();
+      view?.close();
       for (const signal of passed) process.off(signal, passOn);
       for (const signal of fromTerminal) process.off(signal, ignore);
     };
@@ -290,11 +309,25 @@ function runProgram(plan: Plan, folder: string): Promise<Ended> {
       done();
       reject(new TracemallocError(`${plan.executable} cannot be started: ${cause.message}`, "SPAWN", { cause }));
     });
-    child.on("exit", (code, signal) => {
+    // What it wrote to the last is there only when its streams are closed.
+    child.on(view ? "close" : "exit", (code: number | null, signal: NodeJS.Signals | null) => {
       done();
       resolve({ pid: child.pid, code, signal });
     });
   });
+}
+
+function openLiveView(plan: Plan, child: ChildProcess, interrupt: (signal: NodeJS.Signals) => void): LiveView {
+  let saved = 0;
+  const screen = new LiveScreen(`${scriptName(plan.script)}, process ${child.pid}`, (snapshot) => {
+    const output = outputOf(plan, `${transferName}.live-${++saved}`, child.pid);
+    snapshot.dump(output);
+    return output;
+  });
+  const view = new LiveView(screen, interrupt);
+  child.stdout?.on("data", (bytes) => view.write(1, bytes));
+  child.stderr?.on("data", (bytes) => view.write(2, bytes));
+  return view;
 }
 
 /**
@@ -379,7 +412,13 @@ function namingCommand({ runtime, executable, flags, script }: Plan): NamingComm
 }
 
 /** Turns what the program has left so far into snapshots, if it is to; `seen` is the time of the last of the regular ones. */
-function reportWhileRunning(plan: Plan, folder: string, pid: number | undefined, seen: { time: number }): void {
+function reportWhileRunning(
+  plan: Plan,
+  folder: string,
+  pid: number | undefined,
+  seen: { time: number } & KnownNames,
+  view?: LiveView,
+): void {
   for (const name of transfersIn(folder)) {
     const path = join(folder, name), output = outputOf(plan, name, pid);
     if (isOnDemand(name)) {
@@ -388,7 +427,10 @@ function reportWhileRunning(plan: Plan, folder: string, pid: number | undefined,
       printError(`The snapshot is in ${output}.\n`);
     } else if (name === transferName && plan.every.milliseconds + plan.every.bytes > 0) {
       const { mtimeMs } = statSync(path);
-      if (mtimeMs > seen.time) writeSnapshot(plan, path, output);
+      if (mtimeMs > seen.time) {
+        if (view) view.update(snapshotOfTransfer(path, namingCommand(plan), plan.withMetadata, seen).snapshot);
+        else if (!plan.live) writeSnapshot(plan, path, output);
+      }
       seen.time = mtimeMs;
     }
   }
@@ -430,7 +472,7 @@ function replaceByDump(snapshot: Snapshot, output: string): void {
 
 function reportSnapshots(plan: Plan, folder: string, pid: number | undefined, signal: string | null): void {
   const endedAt = Date.now();
-  reportWhileRunning(plan, folder, pid, { time: Infinity });
+  reportWhileRunning(plan, folder, pid, { time: Infinity, names: [] });
   const transfer = join(folder, transferName);
   for (const name of transfersIn(folder).filter((name) => name !== transferName)) {
     const output = outputOf(plan, name, pid);

@@ -14,7 +14,7 @@ export function outputTerminal(): Terminal | null {
 }
 
 /** Not where the user (`NO_COLOR`, see no-color.org) or the terminal says so. */
-function wantsColour(): boolean {
+export function wantsColour(): boolean {
   return (process.env["NO_COLOR"] ?? "") === "" && process.env["TERM"] !== "dumb";
 }
 

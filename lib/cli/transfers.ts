@@ -11,19 +11,30 @@ export interface NamingCommand {
   readonly args: readonly string[];
 }
 
+/** Names of the frames of one process, which has all of those in an image again in the next, and new ones behind them. */
+export interface KnownNames {
+  names: readonly NamedFrame[];
+}
+
 /**
  * The snapshot of a transfer that a traced process left, and when it was taken, in milliseconds since 1970. Without a
- * command all frames that could be named have their names in the image.
+ * command all frames that could be named have their names in the image. `known` is kept from one transfer of a process to
+ * the next: naming costs a process.
  */
 export function snapshotOfTransfer(
   path: string,
   command: NamingCommand | undefined,
   withMetadata: boolean,
+  known: KnownNames = { names: [] },
 ): { snapshot: Snapshot; createdAt: number } {
   const bytes = new Uint8Array(readFileSync(path));
   const raw = readTransfer(bytes);
   const createdAt = Math.trunc(statSync(path).mtimeMs);
-  const names = raw.names ?? (command ? nameFrames(raw, bytes, command) : new Namer(asTheyAre).name(raw.image));
+  if (raw.names !== undefined) known.names = raw.names;
+  else if (known.names.length !== raw.image.frameKind.length) {
+    known.names = command ? nameFrames(raw, bytes, command) : new Namer(asTheyAre).name(raw.image);
+  }
+  const { names } = known;
   return {
     snapshot: snapshotOf({ image: raw.image, names, metadata: { ...raw.metadata, createdAt } }, withMetadata),
     createdAt,

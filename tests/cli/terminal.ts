@@ -24,7 +24,7 @@ export class Terminal {
     const command = [...runtimeCommand(), `${root}cli.ts`].join(" ");
     writeFileSync(
       profile,
-      `unset NO_COLOR\nexport TERM=screen-256color LC_ALL=C.UTF-8 ${environment}
+      `unset NO_COLOR\nexport PATH='${root}node_modules/.bin':$PATH TERM=screen-256color LC_ALL=C.UTF-8 ${environment}
 NUMBER=0 PS1='ready $? $NUMBER> '\ntracemalloc() { ${command} "$@"; }\n`,
     );
     this.#tmux(

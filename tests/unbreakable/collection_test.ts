@@ -4,7 +4,7 @@ import { spawnSync } from "node:child_process";
 import { after, test } from "node:test";
 import { fileURLToPath } from "node:url";
 import { Snapshot } from "@x/tracemalloc";
-import { deno, makeFolder, ownersOf, run } from "./run.ts";
+import { deno, makeFolder, once, ownersOf, run } from "./run.ts";
 
 const folder = makeFolder();
 after(() => folder.remove());
@@ -27,7 +27,7 @@ const collections = [
 ];
 
 for (const flags of collections) {
-  test(`frames are those of the engine's stack traces with ${flags}`, () => {
+  test(`frames are those of the engine's stack traces with ${flags}`, once, () => {
     const { status, signal, stdout, stderr } = spawnSync(
       deno,
       [
@@ -54,7 +54,7 @@ for (
     "--stress-incremental-marking",
   ]
 ) {
-  test(`eight workers and finalisers that allocate${flags && `, with ${flags}`}`, () => {
+  test(`eight workers and finalisers that allocate${flags && `, with ${flags}`}`, once, () => {
     const output = folder.path("workers.snapshot"), program = path("workers.ts");
     const ended = run(["-o", output, program], { env: flags ? { DENO_V8_FLAGS: flags } : {} });
     assertEquals([ended.status, ended.signal, ended.stdout], [0, null, "320\n"], ended.stderr);

@@ -14,6 +14,11 @@ export { deno };
 /** The top of the repository. */
 export const root: string = fileURLToPath(new URL("../../", import.meta.url));
 
+/** Options of tests that do nothing but start programs: they are the same whichever runtime runs the test, and take long. */
+export const once: { skip?: string } = "Bun" in globalThis
+  ? { skip: "the same programs run when Deno runs the test" }
+  : {};
+
 /** A folder for files of a test. */
 export interface Folder {
   path(name: string): string;

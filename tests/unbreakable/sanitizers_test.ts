@@ -8,7 +8,7 @@ import { spawnSync } from "node:child_process";
 import { readdirSync } from "node:fs";
 import process from "node:process";
 import { after, test } from "node:test";
-import { makeFolder, root } from "./run.ts";
+import { makeFolder, once, root } from "./run.ts";
 
 const folder = makeFolder();
 after(() => folder.remove());
@@ -58,7 +58,7 @@ for (
   ] as const
 ) {
   const compiler = compilerWith(sanitizer);
-  const options = compiler === undefined ? { skip: `no compiler here has -fsanitize=${sanitizer}` } : {};
+  const options = compiler === undefined ? { skip: `no compiler here has -fsanitize=${sanitizer}` } : once;
   test(`nothing is found by -fsanitize=${sanitizer}`, options, () => {
     assert(compiler !== undefined);
     const program = build(compiler, sanitizer);

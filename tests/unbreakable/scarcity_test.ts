@@ -6,13 +6,13 @@ import process from "node:process";
 import { after, test } from "node:test";
 import { fileURLToPath } from "node:url";
 import { Snapshot } from "@x/tracemalloc";
-import { deno, makeFolder, root, run } from "./run.ts";
+import { deno, makeFolder, once, root, run } from "./run.ts";
 
 const folder = makeFolder();
 after(() => folder.remove());
 const path = (name: string) => fileURLToPath(new URL(name, import.meta.url));
 
-test("a million distinct tracebacks: each is its own", () => {
+test("a million distinct tracebacks: each is its own", once, () => {
   const output = folder.path("paths.snapshot");
   const { status, stdout, stderr } = run(["-n", "25", "-o", output, path("paths.js")]);
   assertEquals([status, stdout], [0, "11\n"], stderr);
@@ -25,7 +25,7 @@ test("a million distinct tracebacks: each is its own", () => {
   }
 });
 
-test("65,535 frames of a recursion that is 100,000 deep", () => {
+test("65,535 frames of a recursion that is 100,000 deep", once, () => {
   const output = folder.path("deep.snapshot");
   // Compilers allocate all the way down, and every block of theirs has that many frames, too.
   const flags = "-A --v8-flags=--stack-size=900000,--no-opt,--no-maglev,--no-sparkplug";
@@ -54,7 +54,7 @@ test("65,535 frames of a recursion that is 100,000 deep", () => {
   assert(lines.every((line) => line === 3));
 });
 
-test("tables that are full: what does not fit is said to be so, and nothing else is lost", () => {
+test("tables that are full: what does not fit is said to be so, and nothing else is lost", once, () => {
   const program = folder.path("tables");
   const sources = readdirSync(`${root}shim`).filter((name) => name.endsWith(".c") && name !== "ends.c");
   const built = spawnSync(

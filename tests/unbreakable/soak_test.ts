@@ -7,7 +7,7 @@ import { spawn } from "node:child_process";
 import process from "node:process";
 import { test } from "node:test";
 import { fileURLToPath } from "node:url";
-import { deno, root } from "./run.ts";
+import { deno, once, root } from "./run.ts";
 
 const minutes = Number(process.env["SOAK_MINUTES"] ?? "0.4");
 const cycle = minutes >= 1 ? 1000 : 100;
@@ -17,7 +17,7 @@ interface Statistics {
   readonly cycles: readonly { readonly tables: number; readonly mapped: number; readonly resident: number }[];
 }
 
-test(`a server under load, for ${minutes} minutes, traced on and off every ${cycle} ms`, async () => {
+test(`a server under load, for ${minutes} minutes, traced on and off every ${cycle} ms`, once, async () => {
   const script = fileURLToPath(new URL("soak_server.ts", import.meta.url));
   const child = spawn(deno, ["run", "-A", `--config=${root}deno.json`, script, String(cycle)], {
     stdio: ["ignore", "pipe", "inherit"],

@@ -7,7 +7,7 @@ import { spawnSync } from "node:child_process";
 import process from "node:process";
 import { after, test } from "node:test";
 import { ensureShim } from "../../lib/runtime/shim_file.ts";
-import { compile, makeFolder } from "./run.ts";
+import { compile, makeFolder, once } from "./run.ts";
 
 const folder = makeFolder();
 after(() => folder.remove());
@@ -30,7 +30,7 @@ const tries: Readonly<Record<string, string>> = {
 
 for (const [what, name] of Object.entries(tries)) {
   for (const mode of ["preloaded", "hooked in"] as const) {
-    test(`${what}, ${mode}`, () => {
+    test(`${what}, ${mode}`, once, () => {
       const { status, signal, stdout, stderr } = spawnSync(program, mode === "preloaded" ? [name] : [name, shim], {
         encoding: "utf8",
         env: {

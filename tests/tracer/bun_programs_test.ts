@@ -1,9 +1,9 @@
 /** The programs of tests/programs/ that need no Deno, traced on Bun: every marked line owns exactly what its mark says. */
 import { spawnSync } from "node:child_process";
-import { readFileSync } from "node:fs";
+import { readFileSync, writeFileSync } from "node:fs";
 import process from "node:process";
 import { test } from "node:test";
-import { assertEquals } from "@std/assert";
+import { assert, assertEquals } from "@std/assert";
 import { Snapshot } from "../../mod.ts";
 import { runtimes } from "../../tools/runtimes.mjs";
 import { findPrograms, inFolder, marksOf, type Program, root } from "./programs.ts";
@@ -71,3 +71,37 @@ function trace(script: string, mode: string): Map<number, Map<string, number>> {
     return owners;
   });
 }
+
+for (const way of ["return", "process.exit", "process.exit in a timer", "exit code", "exception", "rejection"]) {
+  test(`a program on Bun that ends by ${way} prints and ends as it does untraced, and leaves its snapshot`, () => {
+    const ends = `${root}tests/programs/ends.ts`, given = { cwd: root, encoding: "utf8", input: "text\n" } as const;
+    const untraced = spawnSync(runtimes.bun, [ends, way], given);
+    inFolder((folder) => {
+      const path = `${folder}/snapshot`;
+      const traced = spawnSync(runtimes.bun, [`${root}cli.ts`, "run", "-o", path, ends, way], given);
+      assertEquals([traced.status, traced.stdout], [untraced.status, untraced.stdout], traced.stderr);
+      assertEquals(traced.stderr.slice(0, untraced.stderr.length), untraced.stderr);
+      assert(Snapshot.load(path).traces.length > 0);
+    });
+  });
+}
+
+test("a program on Bun has its own environment, and keeps its tail calls if it is to", () => {
+  inFolder((folder) => {
+    const script = `${folder}/program.ts`;
+    // Bun makes it a call in tail position, and module code is strict.
+    const depth = `function depth() { const lines = new Error().stack!.split("\\n").length; return lines; }
+function caller() { const d = depth(); return d; }`;
+    writeFileSync(
+      script,
+      `${depth}\nconsole.log(caller(), Object.keys(process.env).filter((n) => /^BUN_JSC|PRELOAD/.test(n)));`,
+    );
+    const run = (...options: string[]) =>
+      spawnSync(runtimes.bun, [`${root}cli.ts`, "run", ...options, "-o", `${folder}/snapshot`, script], {
+        cwd: root,
+        encoding: "utf8",
+      }).stdout;
+    assertEquals(run(), "4 []\n");
+    assertEquals(run("--keep-tail-calls"), "3 []\n");
+  });
+});

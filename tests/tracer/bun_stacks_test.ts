@@ -1,5 +1,6 @@
 /** Tracebacks on Bun are those of the engine's own stack traces. */
 import { spawnSync } from "node:child_process";
+import { writeFileSync } from "node:fs";
 import process from "node:process";
 import { test } from "node:test";
 import { assert, assertEquals } from "@std/assert";
@@ -54,3 +55,25 @@ for (const option of ["collectContinuously=1", "useFTLJIT=0", "useConcurrentJIT=
     assertExact(compareStacks(5, "run", { [`BUN_JSC_${name}`]: value }), 0.005);
   });
 }
+
+test("what a program has set for its own stack traces is used for nothing else, and left as found", () => {
+  const program = `
+    import { start, takeSnapshot } from ${JSON.stringify(`${root}mod.ts`)};
+    let calls = 0;
+    const prepare = () => { calls++; throw new Error("mine"); };
+    Error.prepareStackTrace = prepare;
+    Error.stackTraceLimit = 0;
+    start();
+    const kept = [new ArrayBuffer(1_999_907)];
+    const [trace] = [...takeSnapshot().traces].filter(({ size }) => size === 1_999_907);
+    await new Promise((resolve) => setTimeout(resolve, 100));
+    console.log(JSON.stringify([
+      trace.traceback.at(-1).lineno, calls, Error.prepareStackTrace === prepare, Error.stackTraceLimit, kept.length,
+    ]));
+    process.exit(0);`;
+  inFolder((folder) => {
+    writeFileSync(`${folder}/program.ts`, program);
+    const { stdout, stderr } = spawnSync(bun, [`${folder}/program.ts`], { encoding: "utf8" });
+    assertEquals(stdout, "[8,0,true,0,1]\n", stderr);
+  });
+});

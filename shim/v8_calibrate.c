@@ -518,6 +518,33 @@ static verdict verify(int index, uint32_t *tiers) {
     return result;
 }
 
+/* Numbers of functions and scripts tell them apart, and grow. */
+static bool identities_hold(void) {
+    uint32_t id[FUNCTIONS] = {0};
+    int32_t script[FUNCTIONS] = {0};
+    int with_bytecode = 0;
+    for (int i = 0; i < frame_count; i++) {
+        tm_tagged shared = tm_v8_frame_shared(frames[i].fp);
+        int q = shared ? function_of(shared) : -1;
+        if (q < 0 || script[q]) continue;
+        tm_tagged bytecode = frames[i].fp[tm_v8.frame_bytecode / 8];
+        /* A function that has compiled code by now has that instead. */
+        tm_tagged own = tm_v8_bytecode_of(shared);
+        if (own && own != tm_v8_forward(bytecode)) return false;
+        with_bytecode += own != 0;
+        if (tm_v8.shared_id) id[q] = tm_read32((shared & ~3ull) + (uint64_t)tm_v8.shared_id);
+        script[q] = tm_smi(tm_v8_field(tm_v8_field(shared, tm_v8.shared_script), tm_v8.script_id));
+    }
+    if (!with_bytecode || script[A] <= 0 || script[A] != script[B] || script[A] != script[C] || script[D] <= script[A]) return false;
+    if (tm_v8.shared_id && (id[B] != id[A] + 1 || id[C] != id[B] + 1 || id[D] <= id[C])) return false;
+    bool hold = !state.checking || (script[A] > state.last_script && (!tm_v8.shared_id || id[A] > state.last_id));
+    if (!state.checking) {
+        state.last_script = script[D];
+        state.last_id = id[D];
+    }
+    return hold;
+}
+
 static bool first_step(void) {
     memset(&tm_v8, 0, sizeof tm_v8);
     if (!find_functions() || !find_script_fields() || !find_shared_fields()) return false;
@@ -531,7 +558,7 @@ static bool first_step(void) {
     uint32_t tiers;
     for (int q = A; q < FUNCTIONS; q++)
         if (verify(at[q], &tiers) != RIGHT || tiers != TM_TIER_INTERPRETER) return fail("interpreted frames: the walker disagrees");
-    return true;
+    return identities_hold() || fail("functions and scripts are not told apart");
 }
 
 /* ---- step 5: the engine's own record of its frames ---- */
@@ -575,11 +602,14 @@ static uint64_t isolate_now(void) { return *(const uint64_t *)(os_thread_pointer
  * Beside the record of its frames an isolate holds its own address. (An object that lies before it in memory, and could
  * be taken for it, does not.)
  */
-static bool is_record(uint64_t isolate, int32_t field) {
-    if (!is_exit_frame(tm_read64(isolate + (uint64_t)field))) return false;
+static bool is_isolate(uint64_t isolate, int32_t field) {
     for (int32_t at = field > NEAR ? field - NEAR : 0; at < field + NEAR; at += 8)
         if (tm_read64(isolate + (uint64_t)at) == isolate) return true;
     return false;
+}
+
+static bool is_record(uint64_t isolate, int32_t field) {
+    return is_exit_frame(tm_read64(isolate + (uint64_t)field)) && is_isolate(isolate, field);
 }
 
 static void collect_anchors(void) {
@@ -998,33 +1028,6 @@ static bool anything_new(void) {
 
 /* ---- step 8: is it right for the second scripts, which were not there when it was found? ---- */
 
-/* Numbers of functions and scripts tell them apart, and grow. */
-static bool identities_hold(void) {
-    uint32_t id[FUNCTIONS] = {0};
-    int32_t script[FUNCTIONS] = {0};
-    int with_bytecode = 0;
-    for (int i = 0; i < frame_count; i++) {
-        tm_tagged shared = tm_v8_frame_shared(frames[i].fp);
-        int q = shared ? function_of(shared) : -1;
-        if (q < 0 || script[q]) continue;
-        tm_tagged bytecode = frames[i].fp[tm_v8.frame_bytecode / 8];
-        /* A function that has compiled code by now has that instead. */
-        tm_tagged own = tm_v8_bytecode_of(shared);
-        if (own && own != tm_v8_forward(bytecode)) return false;
-        with_bytecode += own != 0;
-        if (tm_v8.shared_id) id[q] = tm_read32((shared & ~3ull) + (uint64_t)tm_v8.shared_id);
-        script[q] = tm_smi(tm_v8_field(tm_v8_field(shared, tm_v8.shared_script), tm_v8.script_id));
-    }
-    if (!with_bytecode || script[A] <= 0 || script[A] != script[B] || script[A] != script[C] || script[D] <= script[A]) return false;
-    if (tm_v8.shared_id && (id[B] != id[A] + 1 || id[C] != id[B] + 1 || id[D] <= id[C])) return false;
-    bool hold = !state.checking || (script[A] > state.last_script && (!tm_v8.shared_id || id[A] > state.last_id));
-    if (!state.checking) {
-        state.last_script = script[D];
-        state.last_id = id[D];
-    }
-    return hold;
-}
-
 /* The frames of the walker as it is when the program runs: D, if it is there, A, B, C. */
 static bool walker_is_right(tm_thread *self, bool compiled) {
     uint32_t *found, count;
@@ -1049,15 +1052,15 @@ static bool entry_holds(void) {
 }
 
 static void check(tm_thread *self, bool compiled) {
-    if (!compiled && !is_record(isolate_now(), tm_v8.isolate_exit_fp)) {
+    if (!is_isolate(isolate_now(), tm_v8.isolate_exit_fp)) {
         fail("check: the thread's isolate is another");
     } else if (!entry_holds()) {
         fail("check: the isolate's record of the outermost frame leads elsewhere");
     } else if (collect_from_isolate() < 0 && !compiled) {
         fail("check: the isolate's record of frames leads elsewhere");
-    } else if (!compiled && !identities_hold()) {
+    } else if (!state.checked && !identities_hold()) {
         fail("check: functions and scripts are not told apart");
-    } else if (state.checking) { /* the first scripts may have compiled code by now */
+    } else {
         state.checked = walker_is_right(self, compiled);
         if (!state.checked) fail(compiled ? "check: the walker disagrees in compiled code" : "check: the walker disagrees");
     }
@@ -1110,7 +1113,7 @@ int32_t tracemalloc_v8_probe(int32_t step) {
         else if (step == 1 && tm_v8_levels) find_anchors();
         else if (step == 2 && tm_v8_levels & TM_V8_ANCHORS) find_reentry();
         else if (step == 3 && tm_v8_levels & TM_V8_ANCHORS && anything_new()) compiled_step();
-        else if (step >= 5 && tm_v8_levels & TM_V8_REENTRY) check(self, step == 6);
+        else if (step >= 5 && state.checking && tm_v8_levels & TM_V8_REENTRY) check(self, step == 6);
     }
     int32_t result = !state.running ? TM_ERROR_STATE
                      : state.failed ? TM_ERROR_CALIBRATION

@@ -32,6 +32,8 @@ const program = `
       for (let i = 0; performance.now() < until;) for (let k = 0; k < 100; k++) work(i++);
       parentPort.postMessage(count);
     } else if (what === "keep") {
+      // A thread that had seen tracing stopped sees within a thousand of its calls that it was started again.
+      for (let i = 0; i < 2000; i++) new ArrayBuffer(2000);
       kept = [];
       for (let i = 0; i < 100; i++) kept.push(new ArrayBuffer(argument));
       parentPort.postMessage(0);

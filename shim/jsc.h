@@ -114,6 +114,24 @@ typedef enum tm_jsc_walk_end {
     TM_JSC_WALKED
 } tm_jsc_walk_end;
 
+#define TM_JSC_STEPS 128
+
+typedef struct tm_jsc_step {
+    uintptr_t at;
+    uint64_t code;
+    uint32_t index;
+} tm_jsc_step;
+
+/* A walk, for it to be known again: a thread mostly allocates again where it just did. Lies behind a thread's frames. */
+typedef struct tm_jsc_past {
+    uint64_t epoch;
+    uint32_t traces, sites; /* generations of the tables */
+    uint32_t limit, node;
+    uint32_t count; /* of steps; 0: there is none */
+    bool cut;       /* by the limit; the stack goes on */
+    tm_jsc_step steps[TM_JSC_STEPS];
+} tm_jsc_past;
+
 /* Node of the traceback of the calling thread, which has a VM. */
 tm_jsc_walk_end tm_jsc_traceback(tm_thread *self, const uint64_t *fp, uint32_t limit, uint32_t *node);
 /* The node with what is resolved by now in place of its sites. */

@@ -37,6 +37,41 @@ static bool is_internal(uint32_t frame) {
     return row->kind == TM_FRAME_SCRIPT && tm_script_at(row->owner)->flags & TM_SCRIPT_INTERNAL;
 }
 
+/* ---- the walk before ---- */
+
+/* The frame after another; 0: there is none, or it cannot be. */
+static inline uintptr_t next_frame(uintptr_t at, uintptr_t *entry, uintptr_t high, bool *end) {
+    uintptr_t next = AT(at, 0);
+    *end = false;
+    if (next == *entry) {
+        next = AT(*entry, -tm_jsc.entry_top);
+        uintptr_t before = AT(*entry, -tm_jsc.entry_entry);
+        *end = !next || !before;
+        if (*end) return 0;
+        *entry = before;
+    }
+    return next <= at || next + 64 > high || next & 7 ? 0 : next;
+}
+
+static uint32_t index_at(uintptr_t at) { return (uint32_t)(AT(at, tm_jsc.frame_count) >> 32); }
+
+/* Is the stack that of the walk before? Then what it found still holds, for there was no collection in between. */
+static bool as_before(const tm_jsc_past *past, uintptr_t top, uintptr_t entry, uintptr_t high, uint64_t epoch, uint32_t limit) {
+    if (!past->count || past->epoch != epoch || past->limit != limit || past->traces != tm_traces_generation || past->sites != tm_jsc_sites_generation())
+        return false;
+    uintptr_t at = top;
+    bool end;
+    for (uint32_t i = 0;; i++) {
+        const tm_jsc_step *step = &past->steps[i];
+        uint64_t code = AT(at, tm_jsc.frame_code);
+        if (step->at != at || step->code != code || (code && step->index != index_at(at))) return false;
+        if (i + 1 == past->count && past->cut) return true;
+        at = next_frame(at, &entry, high, &end);
+        if (i + 1 == past->count) return end;
+        if (!at) return false;
+    }
+}
+
 tm_jsc_walk_end tm_jsc_traceback(tm_thread *self, const uint64_t *fp, uint32_t limit, uint32_t *node) {
     uintptr_t vm = self->vm, high = self->stack_high;
     uintptr_t top = AT(vm, tm_jsc.vm_top), entry = AT(vm, tm_jsc.vm_entry);
@@ -49,12 +84,22 @@ tm_jsc_walk_end tm_jsc_traceback(tm_thread *self, const uint64_t *fp, uint32_t l
         *node = tm_node(0, unknown(TM_UNKNOWN_STACK));
         return TM_JSC_WALKED;
     }
+    tm_jsc_past *past = (tm_jsc_past *)(found + TM_FRAMES_A_THREAD);
+    if (as_before(past, top, entry, high, epoch, limit)) {
+        *node = past->node;
+        return past->node ? TM_JSC_WALKED : TM_JSC_NO_JAVASCRIPT;
+    }
+    past->count = 0;
+    uint32_t steps = 0;
     uintptr_t at = top;
-    bool whole = false;
+    bool whole = false, cut = false;
     for (int step = 0; step < MOST_STEPS; step++) {
         uint64_t code = AT(at, tm_jsc.frame_code);
+        uint32_t index = index_at(at);
+        if (steps < TM_JSC_STEPS) past->steps[steps] = (tm_jsc_step){at, code, index};
+        steps++;
         if (code) {
-            const tm_jsc_site *site = tm_jsc_site_of(vm, epoch, code, (uint32_t)(AT(at, tm_jsc.frame_count) >> 32));
+            const tm_jsc_site *site = tm_jsc_site_of(vm, epoch, code, index);
             if (!site) {
                 found[count++] = unknown(TM_UNKNOWN_CODE);
                 own++;
@@ -67,22 +112,12 @@ tm_jsc_walk_end tm_jsc_traceback(tm_thread *self, const uint64_t *fp, uint32_t l
                 own += site->own;
             }
             if (own >= limit || (open && own + open >= limit + MOST_OTHERS) || count >= most - 1) {
-                whole = true;
+                whole = cut = true;
                 break;
             }
         }
-        uintptr_t next = AT(at, 0);
-        if (next == entry) {
-            next = AT(entry, -tm_jsc.entry_top);
-            uintptr_t before = AT(entry, -tm_jsc.entry_entry);
-            if (!next || !before) {
-                whole = true;
-                break;
-            }
-            entry = before;
-        }
-        if (next <= at || next + 64 > high || next & 7) break;
-        at = next;
+        at = next_frame(at, &entry, high, &whole);
+        if (!at) break;
     }
     if (!whole) found[count++] = unknown(TM_UNKNOWN_STACK);
     /* The runtime's own frames are only of use where there are no others, which is not known while sites are open. */
@@ -96,6 +131,15 @@ tm_jsc_walk_end tm_jsc_traceback(tm_thread *self, const uint64_t *fp, uint32_t l
     uint32_t result = 0;
     while (kept) result = tm_node(result, found[--kept]);
     *node = result;
+    if (whole && !open && steps <= TM_JSC_STEPS) {
+        past->epoch = epoch;
+        past->traces = tm_traces_generation;
+        past->sites = tm_jsc_sites_generation();
+        past->limit = limit;
+        past->node = result;
+        past->cut = cut;
+        past->count = steps;
+    }
     return result ? TM_JSC_WALKED : TM_JSC_NO_JAVASCRIPT;
 }
 

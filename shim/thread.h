@@ -23,7 +23,7 @@ typedef struct tm_thread {
     uintptr_t stack_low, stack_high;
     struct tm_v8_thread *v8; /* NULL until JavaScript runs here */
     uintptr_t vm;            /* JavaScriptCore's, of this thread; 0: none is known */
-    uint32_t *frames;        /* room for TM_FRAMES_A_THREAD, with a VM */
+    uint32_t *frames;        /* room for TM_FRAMES_A_THREAD, and the walk before; with a VM */
     uint64_t lost_nested;
     uint32_t muted;      /* what the thread allocates now is the tracer's own: tracemalloc_mute() */
     bool ran_javascript; /* JavaScript was on its stack before */

@@ -25,7 +25,7 @@ uint32_t tracemalloc_status(void) {
     return (tm_gate != TM_GATE_OFF ? TM_STATUS_TRACING : 0) | (tm_preloaded ? TM_STATUS_PRELOADED : 0);
 }
 
-int32_t tracemalloc_start(uint32_t nframe) {
+int32_t tracemalloc_start(uint32_t nframe, uint32_t flags) {
     if (nframe < 1 || nframe > 65535) return TM_ERROR_STATE;
     int32_t result = TM_OK;
     tm_lock_take(&tm_control_lock);
@@ -35,6 +35,7 @@ int32_t tracemalloc_start(uint32_t nframe) {
             result = TM_ERROR_NO_MEMORY;
         } else {
             tm_traceback_limit = nframe;
+            tm_mixed_stacks = flags & TM_START_MIXED;
             tm_thread_install_fork_handlers();
             tm_gate_close();
             tm_traced_reset(true);
@@ -169,7 +170,7 @@ void tracemalloc_release(const tm_image *image) { tm_image_release(image); }
 
 /* ---- preloaded: `tracemalloc run` says in the environment that tracing is to begin at once ---- */
 
-#define PRELOAD_VARIABLE "TRACEMALLOC_PRELOAD=" /* the traceback limit, and perhaps ",allocated" */
+#define PRELOAD_VARIABLE "TRACEMALLOC_PRELOAD=" /* the traceback limit, and perhaps ",allocated", ",mixed" */
 #define LOADER_VARIABLE "LD_PRELOAD="
 /*
  * Children are to be traced, too: the shim, the path of images, and what a runtime needs between `run` and what follows,
@@ -262,8 +263,8 @@ __attribute__((constructor)) static void begin_preloaded(int count, char **argum
     if (!limit) return;
     uint32_t nframe = 0;
     for (; *limit >= '0' && *limit <= '9' && nframe <= 65535; limit++) nframe = nframe * 10 + (uint32_t)(*limit - '0');
-    tm_count_allocated = !strcmp(limit, ",allocated");
+    tm_count_allocated = strstr(limit, ",allocated") != NULL;
     if (followed) follow(followed, count, arguments);
     else give_back_loader_variable(take_variable(LOADER_VARIABLE));
-    tracemalloc_start(nframe);
+    tracemalloc_start(nframe, strstr(limit, ",mixed") ? TM_START_MIXED : 0);
 }

@@ -12,6 +12,7 @@
 #include "jsc.h"
 #include "mimalloc.h"
 #include "side.h"
+#include "symbols.h"
 #include "traces.h"
 #include "unwind.h"
 #include "v8.h"
@@ -92,36 +93,9 @@ static void name_sites(struct rows *rows) {
 
 /* ---- names of native frames ---- */
 
-static const char *base_name(const char *path) {
-    const char *slash = strrchr(path, '/');
-    return slash ? slash + 1 : path;
-}
-
-/* "library!symbol", if an exported symbol covers the address, or "library+0xoffset". */
 static uint32_t name_of(uintptr_t pc) {
     char name[1024];
-    Dl_info info;
-    const ElfW(Sym) *symbol = NULL;
-    int length;
-    /* The address is behind the call: one byte back it is in it, whatever comes next. */
-    if (!dladdr1((void *)(pc - 1), &info, (void **)&symbol, RTLD_DL_SYMENT) || !info.dli_fname) {
-        length = snprintf(name, sizeof name, "0x%lx", pc);
-    } else {
-        const char *path = info.dli_fname;
-        char program[512];
-        if (!*path || !strchr(path, '/')) {
-            ssize_t got = readlink("/proc/self/exe", program, sizeof program - 1);
-            if (got > 0) {
-                program[got] = 0;
-                path = program;
-            }
-        }
-        bool inside = info.dli_sname && symbol && pc - 1 - (uintptr_t)info.dli_saddr < symbol->st_size;
-        if (inside) length = snprintf(name, sizeof name, "%s!%s", base_name(path), info.dli_sname);
-        else length = snprintf(name, sizeof name, "%s+0x%lx", base_name(path), pc - (uintptr_t)info.dli_fbase);
-    }
-    if (length >= (int)sizeof name) length = sizeof name - 1;
-    return tm_string(name, (size_t)length);
+    return tm_string(name, tm_symbol_name(pc, name, sizeof name));
 }
 
 /*
@@ -152,6 +126,7 @@ static bool name_native_frames(uint64_t frames) {
     for (; names_done < frames; names_done++)
         if (rows[names_done].kind == TM_FRAME_NATIVE)
             native_names[names_done] = name_of((uint64_t)rows[names_done].line << 32 | rows[names_done].column);
+    tm_symbols_forget();
     return true;
 }
 

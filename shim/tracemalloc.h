@@ -114,7 +114,8 @@ enum tm_counter {
 TM_EXPORT uint32_t tracemalloc_abi(void);
 TM_EXPORT uint32_t tracemalloc_status(void);
 /* nframe in [1, 65535]. Begins to record; where the shim is not preloaded, patches the slots of every loaded object. */
-TM_EXPORT int32_t tracemalloc_start(uint32_t nframe);
+#define TM_START_MIXED 1u /* tracebacks hold native code's frames, too, and the runtime's own JavaScript's */
+TM_EXPORT int32_t tracemalloc_start(uint32_t nframe, uint32_t flags);
 TM_EXPORT int32_t tracemalloc_stop(void);
 TM_EXPORT int32_t tracemalloc_clear(void);
 /* out: current, peak, bytes used by the tracer itself, traceback limit. */

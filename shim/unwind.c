@@ -7,6 +7,25 @@
 #include "v8.h"
 
 uint32_t tm_traceback_limit = 1;
+bool tm_mixed_stacks;
+
+#define MOST_NATIVE 1024 /* between two of JavaScript */
+
+uint32_t tm_native_frames(const uint64_t *fp, uintptr_t until, uintptr_t high, uint32_t *frames, uint32_t most) {
+    uint32_t count = 0;
+    uintptr_t pc = fp[1]; /* right also where the caller keeps no frame pointer */
+    bool more = tm_next_frame(&fp, &pc, high);
+    while (count < most && count < MOST_NATIVE) {
+        tm_code_region region;
+        tm_code_kind kind = tm_code_region_of(pc, &region) ? region.kind : TM_CODE_NONE;
+        bool below = more && (uintptr_t)fp < until;
+        /* V8's own code: what is behind it, V8's frames say. */
+        if (kind == TM_CODE_GENERATED || kind == TM_CODE_NONE || (kind == TM_CODE_IMAGE && !below)) break;
+        frames[count++] = tm_frame_native(pc);
+        if (!below || !tm_next_frame(&fp, &pc, high)) break;
+    }
+    return count;
+}
 
 /* A thread without JavaScript is one traceback: its name. Runtimes name a thread after its first allocations. */
 static uint32_t thread_node(tm_thread *self) {
@@ -17,6 +36,15 @@ static uint32_t thread_node(tm_thread *self) {
                                                 name == UINT32_MAX ? TM_UNKNOWN_MEMORY : name, 0, 0, 0));
     }
     return self->thread_node;
+}
+
+/* Native code down to where the thread began, below what the thread is called. */
+static uint32_t native_node(tm_thread *self, const uint64_t *fp) {
+    uint32_t frames[MOST_NATIVE], most = tm_traceback_limit < MOST_NATIVE ? tm_traceback_limit : MOST_NATIVE;
+    uint32_t count = tm_native_frames(fp, self->stack_high, self->stack_high, frames, most);
+    uint32_t node = count < most || !count ? thread_node(self) : 0;
+    while (count) node = tm_node(node, frames[--count]);
+    return node;
 }
 
 uint32_t tm_traceback(tm_thread *self, const uint64_t *fp) {
@@ -30,6 +58,8 @@ uint32_t tm_traceback(tm_thread *self, const uint64_t *fp) {
     /* On a stack of the program's own making (a signal's, a coroutine's) nothing says how far it may be read. */
     if (tm_unlikely((uintptr_t)fp < self->stack_low || (uintptr_t)fp >= self->stack_high)) return thread_node(self);
     uint32_t node;
+    if (tm_unlikely(tm_mixed_stacks) && !tm_jsc_ready)
+        return tm_v8_traceback(self, fp, tm_traceback_limit, &node) == TM_V8_WALKED ? node : native_node(self, fp);
     if (tm_jsc_ready)
         return tm_jsc_traceback(self, fp, tm_traceback_limit, &node) == TM_JSC_WALKED ? node : tm_node(0, tm_frame_native(fp[1]));
     switch (tm_v8_traceback(self, fp, tm_traceback_limit, &node)) {

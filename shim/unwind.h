@@ -5,6 +5,14 @@
 #include "thread.h"
 
 extern uint32_t tm_traceback_limit;
+/* Tracebacks hold all frames: native code's and the runtime's own JavaScript beside the program's. */
+extern bool tm_mixed_stacks;
+
+/*
+ * The native code that the frame at fp returns to, the most recent first, up to the frame `until` or as far as frame
+ * pointers lead; how many.
+ */
+uint32_t tm_native_frames(const uint64_t *fp, uintptr_t until, uintptr_t high, uint32_t *frames, uint32_t most);
 
 /* Node of the traceback of the calling thread; `fp` is the hook's frame. Never 0. */
 uint32_t tm_traceback(tm_thread *self, const uint64_t *fp);

@@ -1,6 +1,7 @@
 /* From the calling thread's stack to frame indexes, with everything decoded before kept in a cache. */
 #include <string.h>
 
+#include "unwind.h"
 #include "v8.h"
 
 uint32_t tm_v8_levels;
@@ -378,6 +379,12 @@ static inline bool collect(struct found *found, uint32_t frame) {
     return found->own < found->limit;
 }
 
+/* In mixed stacks: the native code that called what is at fp, as far as `until`. */
+static bool collect_native(struct found *found, const uint64_t *fp, uintptr_t until, uintptr_t high) {
+    found->own += tm_native_frames(fp, until, high, found->frames + found->own, found->limit - found->own);
+    return found->own < found->limit;
+}
+
 static bool make_room(tm_v8_thread *v8, uint32_t limit) {
     if (tm_likely(v8->frames_most >= limit)) return true;
     uint32_t *fresh = os_map(2ul * limit * sizeof *fresh);
@@ -430,6 +437,7 @@ uint64_t tm_v8_isolate(void) {
 /* Where a walk begins. */
 struct start {
     tm_v8_thread *v8;
+    const uint64_t *hook;       /* where the walk was asked for */
     const uint64_t *below, *fp; /* `below` was called by the frame at fp; NULL: not known */
     uintptr_t pc;
     uint64_t high, entry_sp;
@@ -458,7 +466,7 @@ static inline __attribute__((always_inline)) tm_v8_walk_end begin(tm_thread *sel
         v8->incarnation = self->incarnation;
     }
     uint64_t fast_fp = tm_v8.isolate_fast_fp ? load(isolate + (uint64_t)tm_v8.isolate_fast_fp) : 0;
-    *start = (struct start){v8, NULL, NULL, 0, high, entry_sp, true, true};
+    *start = (struct start){v8, fp, NULL, NULL, 0, high, entry_sp, true, true};
     if (fast_fp > low && fast_fp < high && (exit_fp <= low || fast_fp < exit_fp)) {
         start->fp = (const uint64_t *)fast_fp;
         start->pc = load(isolate + (uint64_t)tm_v8.isolate_fast_pc);
@@ -555,9 +563,10 @@ static struct found walk(const struct start *start, uint32_t limit, tm_v8_past *
     uintptr_t pc = start->pc;
     uint64_t high = start->high, entry_sp = start->entry_sp, next = 0;
     struct found found = {v8->frames, limit, 0, 0};
-    bool more = start->reached, noted = start->recorded;
+    bool more = start->reached, noted = start->recorded && !tm_mixed_stacks;
     if (!more) collect(&found, tm_frame(TM_FRAME_UNKNOWN, TM_UNKNOWN_STACK, 0, 0, 0));
     past->count = 0;
+    if (tm_unlikely(tm_mixed_stacks) && more) more = collect_native(&found, start->hook, (uintptr_t)fp, high);
     for (int steps = 0; more && steps < MOST_STEPS; steps++) {
         uint32_t own = found.own;
         tm_v8_cached *row = NULL;
@@ -565,13 +574,18 @@ static struct found walk(const struct start *start, uint32_t limit, tm_v8_past *
             row = frame_at(v8, &callee, fp, pc);
             if (row) {
                 const uint32_t *list = frames_of(v8, row);
-                for (int i = 0; i < row->count && more; i++) more = collect(&found, list[i]);
+                uint32_t shown = tm_mixed_stacks ? TM_FRAME_INDEX : UINT32_MAX;
+                for (int i = 0; i < row->count && more; i++) more = collect(&found, list[i] & shown);
             }
         }
         noted = noted && note(v8, past, &callee, fp, pc, row, found.own - own);
         if (!more) break;
         if (TM_V8_IS_TYPED(fp) && TM_V8_IS_ENTRY(fp)) { /* native code called JavaScript here: on with where that was called from */
             next = word_at(fp, tm_v8.entry_exit_fp);
+            if (tm_unlikely(tm_mixed_stacks) && !collect_native(&found, fp, next > (uint64_t)fp ? next : high, high)) {
+                more = false;
+                break;
+            }
             if (!next && entry_sp && entry_sp != (uint64_t)fp) {
                 /* Not the outermost: compiled code called C directly, past the exit frame. */
                 noted = false;
@@ -615,7 +629,7 @@ tm_v8_walk_end tm_v8_traceback(tm_thread *self, const uint64_t *fp, uint32_t lim
     if (end != TM_V8_WALKED) return end;
     tm_v8_thread *v8 = start.v8;
     const tm_v8_past *before = &v8->past[v8->newest];
-    if (start.recorded && as_before(&start, before, limit)) {
+    if (start.recorded && !tm_mixed_stacks && as_before(&start, before, limit)) {
         *node = before->node;
         return *node ? TM_V8_WALKED : TM_V8_NO_JAVASCRIPT;
     }

@@ -49,6 +49,10 @@ export const run: Command = {
       value: "BYTES",
       help: "js-heap: sample one object every so many bytes, on average (8192)",
     },
+    {
+      name: "--native",
+      help: "keep the frames of native code in tracebacks, too, and of the runtime's own JavaScript",
+    },
     { name: "--runtime", value: "NAME", help: `run it with ${runtimes.join(", ")} (the one that runs this)` },
     { name: "--runtime-flags", value: "FLAGS", help: "options of the runtime, separated by spaces (Deno: -A)" },
     {
@@ -101,6 +105,7 @@ async function inTemporaryFolder<T>(work: (folder: string) => Promise<T>): Promi
 interface Plan {
   readonly nframe: number;
   readonly domains: readonly DomainName[];
+  readonly nativeFrames: boolean;
   readonly jsInterval: number | undefined;
   readonly output: string | undefined;
   readonly runtime: Runtime;
@@ -144,6 +149,7 @@ function makePlan(args: Arguments): Plan {
   return {
     nframe,
     domains,
+    nativeFrames: args.has("--native"),
     jsInterval,
     output,
     runtime,
@@ -354,7 +360,7 @@ function tracedCommand(plan: Plan, transfer: string): { args: string[]; env: Rec
   // The shim takes them out of the environment again before the program can see them, unless children are followed.
   const env = {
     LD_PRELOAD: [shim, process.env["LD_PRELOAD"]].filter(Boolean).join(":"),
-    TRACEMALLOC_PRELOAD: String(nframe),
+    TRACEMALLOC_PRELOAD: `${nframe}${plan.nativeFrames ? ",mixed" : ""}`,
   };
   if (plan.runtime === "bun") return bunCommand(plan, agent, transfer, env);
   const ofEngine = `--v8-flags=${(plan.domains.includes("js-heap") ? heapFlags : positionFlags).join(",")}`;

@@ -20,7 +20,8 @@ export interface Backend<S extends Shim = Shim> {
 /** The shim's functions (shim/tracemalloc.h); results are TM_OK or an error's number. */
 export interface Shim {
   status(): number;
-  start(nframe: number): number;
+  /** `flags`: of `StartFlag`. */
+  start(nframe: number, flags: number): number;
   stop(): number;
   clear(): number;
   /** Current size, peak, what the tracer itself uses (bytes), and the traceback limit. */

@@ -24,7 +24,7 @@ const pointer = "ptr", u32 = "u32", i32 = "i32", u64 = "u64", none = "void";
 const shimSymbols = {
   tracemalloc_abi: { args: [], returns: u32 },
   tracemalloc_status: { args: [], returns: u32 },
-  tracemalloc_start: { args: [u32], returns: i32 },
+  tracemalloc_start: { args: [u32, u32], returns: i32 },
   tracemalloc_stop: { args: [], returns: i32 },
   tracemalloc_clear: { args: [], returns: i32 },
   tracemalloc_memory: { args: [pointer], returns: none },
@@ -124,7 +124,7 @@ function makeShim(path: string): BunShim {
   return {
     module: loaded.exports as JscModule,
     status: () => Number(native.tracemalloc_status()),
-    start: (nframe) => Number(native.tracemalloc_start(nframe)),
+    start: (nframe, flags) => Number(native.tracemalloc_start(nframe, flags)),
     stop: () => Number(native.tracemalloc_stop()),
     clear: () => Number(native.tracemalloc_clear()),
     memory() {

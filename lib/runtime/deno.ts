@@ -34,7 +34,7 @@ export function denoBackend(): Backend<V8Shim> {
 const symbols = {
   tracemalloc_abi: { parameters: [], result: "u32" },
   tracemalloc_status: { parameters: [], result: "u32" },
-  tracemalloc_start: { parameters: ["u32"], result: "i32" },
+  tracemalloc_start: { parameters: ["u32", "u32"], result: "i32" },
   tracemalloc_stop: { parameters: [], result: "i32" },
   tracemalloc_clear: { parameters: [], result: "i32" },
   tracemalloc_memory: { parameters: ["buffer"], result: "void" },

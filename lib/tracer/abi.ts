@@ -6,6 +6,9 @@ export const abiVersion = 6;
 /** Bits of `Shim.status()`. */
 export const Status = { tracing: 1, preloaded: 2 } as const;
 
+/** Flags of `Shim.start()`. */
+export const StartFlag = { mixed: 1 } as const;
+
 /** Results of control functions. */
 export const Result = { ok: 0, noMemory: -1, state: -2, calibration: -3, busy: -4, signal: -5, positions: -6 } as const;
 

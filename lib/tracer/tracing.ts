@@ -6,7 +6,7 @@ import type { Snapshot } from "../model/snapshot.ts";
 import type { Traceback } from "../model/traceback.ts";
 import type { Backend, Engine, HeapSampler, OutputSettings, Shim } from "../runtime/backend.ts";
 import { detectBackend } from "../runtime/detect.ts";
-import { Result, Status } from "./abi.ts";
+import { Result, StartFlag, Status } from "./abi.ts";
 import { readImage } from "./image.ts";
 import { Namer } from "./naming.ts";
 import { snapshotOf, type TracedImage, transferHead } from "./traced_image.ts";
@@ -37,6 +37,11 @@ export interface StartOptions {
    * 2^30; by default 8192. What it costs is a few microseconds a sample.
    */
   readonly jsInterval?: number;
+  /**
+   * Keep the frames of native code in tracebacks, too, and those of the runtime's own JavaScript: between, below and above
+   * the program's. It costs much more time. Not on Bun.
+   */
+  readonly nativeFrames?: boolean;
 }
 
 /** Kinds of memory that can be traced today. */
@@ -78,7 +83,7 @@ export function start(nframe = 1, options: StartOptions = {}): void {
   checkOptions(options);
   if (isTracing()) return;
   const opened = open();
-  const result = opened.shim.start(nframe);
+  const result = opened.shim.start(nframe, options.nativeFrames ? StartFlag.mixed : 0);
   if (result === Result.noMemory) throw new UnsupportedError("there is no address space left for the tracer's tables");
   if (result !== Result.ok) throw new Error(`the shim did not start (${result})`);
   tracing = opened;
@@ -97,12 +102,18 @@ function sampleHeap(tracing: Tracing, { domains = ["native"], jsInterval = defau
   if (alone) shim.clear();
 }
 
+const optionNames = ["domains", "jsInterval", "nativeFrames"];
+
 function checkOptions(options: StartOptions): void {
   if (typeof options !== "object" || options === null) throw new TypeError("options must be an object");
   for (const name of Object.keys(options)) {
-    if (name !== "domains" && name !== "jsInterval") {
-      throw new TypeError(`unknown option ${JSON.stringify(name)}; there are "domains" and "jsInterval"`);
+    if (!optionNames.includes(name)) {
+      const known = optionNames.map((name) => JSON.stringify(name)).join(", ");
+      throw new TypeError(`unknown option ${JSON.stringify(name)}; there are ${known}`);
     }
+  }
+  if (!["boolean", "undefined"].includes(typeof options.nativeFrames)) {
+    throw new TypeError(`nativeFrames must be a boolean, not ${typeof options.nativeFrames}`);
   }
   const { domains, jsInterval } = options;
   if (domains !== undefined) {

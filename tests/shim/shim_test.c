@@ -375,7 +375,7 @@ static void forks(void) {
 
 static void stop_and_start(void) {
     void *a = opaque(malloc(7000003));
-    EXPECT(shim.start(3) == TM_OK, "start while tracing is no error");
+    EXPECT(shim.start(3, 0) == TM_OK, "start while tracing is no error");
     uint64_t m[4];
     shim.memory(m);
     EXPECT(m[3] == 1, "the limit changed to %lu", m[3]);
@@ -383,8 +383,8 @@ static void stop_and_start(void) {
     EXPECT(!(shim.status() & TM_STATUS_TRACING), "still tracing");
     EXPECT(shim.snapshot() == NULL, "a snapshot while not tracing");
     void *b = opaque(malloc(7000005));
-    EXPECT(shim.start(0) == TM_ERROR_STATE && shim.start(65536) == TM_ERROR_STATE, "a limit out of range was taken");
-    EXPECT(shim.start(1) == TM_OK, "start");
+    EXPECT(shim.start(0, 0) == TM_ERROR_STATE && shim.start(65536, 0) == TM_ERROR_STATE, "a limit out of range was taken");
+    EXPECT(shim.start(1, 0) == TM_OK, "start");
     expect_blocks(7000003, 0);
     expect_blocks(7000005, 0);
     free(a); /* not known any more */
@@ -442,7 +442,7 @@ static void preloading(bool preloaded) {
     EXPECT(!getenv("TRACEMALLOC_PRELOAD"), "TRACEMALLOC_PRELOAD is still set");
     const char *rest = getenv("LD_PRELOAD"), *wanted = getenv("EXPECT_LD_PRELOAD");
     EXPECT(wanted ? rest && !strcmp(rest, wanted) : !rest, "LD_PRELOAD is %s", rest ? rest : "not set");
-    if (!preloaded) EXPECT(shim.start(1) == TM_OK, "start");
+    if (!preloaded) EXPECT(shim.start(1, 0) == TM_OK, "start");
 }
 
 #define RUN(test, ...)                          \

@@ -176,7 +176,7 @@ static void start_and_stop(void) {
     start_workers(3, until_stopped);
     for (int i = 0; i < (scale ? 1000 * scale : 50); i++) {
         EXPECT(shim.stop() == TM_OK, "stop");
-        EXPECT(shim.start(1) == TM_OK, "start");
+        EXPECT(shim.start(1, 0) == TM_OK, "start");
         if (i % 100 == 0) shim.release(shim.snapshot()), shim.clear();
     }
     stop_workers(3);
@@ -512,7 +512,7 @@ int main(int count, char **arguments) {
     EXPECT(count > 1, "no test is named");
     if (getenv("SCALE")) scale = atoi(getenv("SCALE"));
     load(count > 2 ? arguments[2] : NULL);
-    if (count > 2) EXPECT(shim.start(1) == TM_OK, "start");
+    if (count > 2) EXPECT(shim.start(1, 0) == TM_OK, "start");
     EXPECT(shim.status() & TM_STATUS_TRACING, "not tracing");
     for (size_t i = 0; i < sizeof tests / sizeof *tests; i++)
         if (!strcmp(tests[i].name, arguments[1])) {

@@ -4,7 +4,7 @@ import { openMimalloc } from "../../../lib/runtime/mimalloc.ts";
 import { readImage } from "../../../lib/tracer/image.ts";
 
 const native = dlopen(process.env.SHIM, {
-  tracemalloc_start: { args: ["u32"], returns: "i32" },
+  tracemalloc_start: { args: ["u32", "u32"], returns: "i32" },
   tracemalloc_stop: { args: [], returns: "i32" },
   tracemalloc_clear: { args: [], returns: "i32" },
   tracemalloc_memory: { args: ["ptr"], returns: "void" },
@@ -41,7 +41,7 @@ export function open() {
   }, (buffer) => BigInt(ptr(buffer)));
 }
 
-export const start = () => native.tracemalloc_start(1);
+export const start = () => native.tracemalloc_start(1, 0);
 export const stop = () => native.tracemalloc_stop();
 export const clear = () => native.tracemalloc_clear();
 

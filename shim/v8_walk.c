@@ -556,17 +556,17 @@ static inline bool same_step(const tm_v8_step *a, const tm_v8_step *b) {
 /* ---- the walk ---- */
 
 /* `past`: where to keep what it came by; its count is 0 if it cannot be known again. */
-static struct found walk(const struct start *start, uint32_t limit, tm_v8_past *past) {
+static struct found walk(const struct start *start, uint32_t limit, tm_v8_past *past, bool mixed) {
     tm_v8_thread *v8 = start->v8;
     struct callee callee = {start->below, 0, NULL};
     const uint64_t *fp = start->fp;
     uintptr_t pc = start->pc;
     uint64_t high = start->high, entry_sp = start->entry_sp, next = 0;
     struct found found = {v8->frames, limit, 0, 0};
-    bool more = start->reached, noted = start->recorded && !tm_mixed_stacks;
+    bool more = start->reached, noted = start->recorded && !mixed;
     if (!more) collect(&found, tm_frame(TM_FRAME_UNKNOWN, TM_UNKNOWN_STACK, 0, 0, 0));
     past->count = 0;
-    if (tm_unlikely(tm_mixed_stacks) && more) more = collect_native(&found, start->hook, (uintptr_t)fp, high);
+    if (tm_unlikely(mixed) && more) more = collect_native(&found, start->hook, (uintptr_t)fp, high);
     for (int steps = 0; more && steps < MOST_STEPS; steps++) {
         uint32_t own = found.own;
         tm_v8_cached *row = NULL;
@@ -574,7 +574,7 @@ static struct found walk(const struct start *start, uint32_t limit, tm_v8_past *
             row = frame_at(v8, &callee, fp, pc);
             if (row) {
                 const uint32_t *list = frames_of(v8, row);
-                uint32_t shown = tm_mixed_stacks ? TM_FRAME_INDEX : UINT32_MAX;
+                uint32_t shown = mixed ? TM_FRAME_INDEX : UINT32_MAX;
                 for (int i = 0; i < row->count && more; i++) more = collect(&found, list[i] & shown);
             }
         }
@@ -582,7 +582,7 @@ static struct found walk(const struct start *start, uint32_t limit, tm_v8_past *
         if (!more) break;
         if (TM_V8_IS_TYPED(fp) && TM_V8_IS_ENTRY(fp)) { /* native code called JavaScript here: on with where that was called from */
             next = word_at(fp, tm_v8.entry_exit_fp);
-            if (tm_unlikely(tm_mixed_stacks) && !collect_native(&found, fp, next > (uint64_t)fp ? next : high, high)) {
+            if (tm_unlikely(mixed) && !collect_native(&found, fp, next > (uint64_t)fp ? next : high, high)) {
                 more = false;
                 break;
             }
@@ -617,7 +617,7 @@ tm_v8_walk_end tm_v8_walk(tm_thread *self, const uint64_t *fp, uint32_t limit, u
     tm_v8_walk_end end = begin(self, fp, limit, &start);
     if (end != TM_V8_WALKED) return end;
     tm_v8_thread *v8 = start.v8;
-    struct found found = walk(&start, limit, &v8->past[!v8->newest]);
+    struct found found = walk(&start, limit, &v8->past[!v8->newest], false);
     *frames = found.own ? v8->frames : v8->frames + limit;
     *count = found.own ? found.own : found.internal;
     return *count ? TM_V8_WALKED : TM_V8_NO_JAVASCRIPT;
@@ -634,7 +634,7 @@ tm_v8_walk_end tm_v8_traceback(tm_thread *self, const uint64_t *fp, uint32_t lim
         return *node ? TM_V8_WALKED : TM_V8_NO_JAVASCRIPT;
     }
     tm_v8_past *past = &v8->past[!v8->newest];
-    struct found found = walk(&start, limit, past);
+    struct found found = walk(&start, limit, past, tm_mixed_stacks);
     uint32_t result = 0, left = found.own, i = past->count;
     /* The oldest steps, as far as they are those of before, have their node already. */
     for (uint32_t j = before->count; i && j && same_step(&past->steps[i - 1], &before->steps[j - 1]); i--, j--) {

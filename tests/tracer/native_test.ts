@@ -45,7 +45,9 @@ function check(snapshot: Snapshot, script: string): void {
     `${script}:12`,
   ]);
   assertEquals(tracebackOf(snapshot, 1_999_703, script), [...own, `${script}:13`, `${script}:13`]);
-  const names = [...snapshot.traces].flatMap(({ traceback }) => traceback.length > 0 ? [traceback.at(0).filename] : []);
+  const names = [...snapshot.traces].flatMap(({ traceback }) =>
+    traceback.length > 0 ? [traceback.at(0)!.filename] : []
+  );
   assert(names.some((name) => name.startsWith("<native ")), "no thread's name is below its frames");
 }
 

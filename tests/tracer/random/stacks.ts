@@ -90,7 +90,8 @@ export function compareProgram(seed: number, sites: number, heat: number, totals
     };
     const args = [...way.flags, harness, JSON.stringify(settings)];
     const { code, signal, stdout, stderr } = deno(["--no-check", ...args]);
-    if (code !== 0) throw new Error(`${what}: ${code ?? signal}\n${stdout}${stderr}`);
+    // Else the tracer says why it goes without.
+    if (code !== 0 || stderr !== "") throw new Error(`${what}: ${code ?? signal}\n${stdout}${stderr}`);
     compare(what, truth, transfer, totals);
   });
 }

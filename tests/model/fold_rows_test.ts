@@ -87,6 +87,11 @@ test("domains and tracebacks with great numbers", () => {
   check(rows(3000, (i) => [mixed(i, 2 ** 27), 8, 1, mixed(i + 1, 9)]));
 });
 
+test("sizes of more than 32 bits are in order", () => {
+  check(rows(3000, (i) => [0, 2 ** 32 * mixed(i, 5) + mixed(i + 1, 7), 1, mixed(i, 2)]));
+  check(rows(3000, (i) => [0, 2 ** 40 * mixed(i, 8000), 1, 0]));
+});
+
 test("rows that are alike but far from each other", () => {
   assertEquals(check(rows(120_000, (i) => [0, 8, 1, i % 40_000])).size.length, 40_000);
 });

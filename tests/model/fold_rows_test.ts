@@ -87,6 +87,12 @@ test("domains and tracebacks with great numbers", () => {
   check(rows(3000, (i) => [mixed(i, 2 ** 27), 8, 1, mixed(i + 1, 9)]));
 });
 
+test("columns in which only the first value is another one", () => {
+  check(rows(4, (i) => [i === 0 ? 1 : 0, 8, 1, 3 - i]));
+  check(rows(4, (i) => [0, i === 0 ? 16 : 8, 1, 3 - i]));
+  check(rows(4, (i) => [0, 8, i === 0 ? 2 : 1, 3 - i]));
+});
+
 test("sizes of more than 32 bits are in order", () => {
   check(rows(3000, (i) => [0, 2 ** 32 * mixed(i, 5) + mixed(i + 1, 7), 1, mixed(i, 2)]));
   check(rows(3000, (i) => [0, 2 ** 40 * mixed(i, 8000), 1, 0]));

@@ -162,6 +162,10 @@ function programs(): void {
       name: preloaded(nframe).name,
       command: [runtime, "run", "-A", cli(), "run", ...traceOptions(nframe), script],
     })),
+    {
+      name: "ours, 25 frames, sampled at 512 KiB",
+      command: [runtime, "run", "-A", cli(), "run", "--sample", "512KiB", ...traceOptions(25), script],
+    },
     { name: "V8's sampling profiler", command: [runtime, "run", "-A", `--preload=${file("v8_sampling.ts")}`, script] },
     { ...heaptrack, command: [runtime, "run", "-A", script] },
   ];

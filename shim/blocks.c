@@ -2,6 +2,7 @@
 
 #include <string.h>
 
+#include "sampling.h"
 #include "side.h"
 
 #define PAGE_BITS 12
@@ -212,6 +213,17 @@ static inline void page_unlock(uint64_t *page, uint64_t word) { __atomic_store_n
 
 /* ---- the table ---- */
 
+/* What a block counts as among the bytes traced. */
+static inline int64_t traced_bytes(uint64_t size) {
+    return (int64_t)(tm_likely(!tm_sample_bytes) ? size : (uint64_t)((double)size * tm_sample_weight(size)));
+}
+
+bool tm_block_possible(uintptr_t address) {
+    if (tm_unlikely(!fits_a_page(address))) return true;
+    const uint64_t *page = page_of(address, false);
+    return page && count_of(__atomic_load_n(page, __ATOMIC_RELAXED));
+}
+
 void tm_block_prefetch(uintptr_t address) {
     if (tm_unlikely(!fits_a_page(address))) return;
     const uint64_t *page = page_of(address, false);
@@ -256,13 +268,13 @@ static __attribute__((noinline)) void put_aside(tm_thread *self, uintptr_t addre
         uint64_t *page = page_of(address, true);
         if (!page || !page_put(page, offset, entry_with(node, offset, SIZE_ELSEWHERE), &old)) {
             tm_side_take(MALLOC, address, &size, &node);
-            tm_account(self, -(int64_t)before);
+            tm_account(self, -traced_bytes(before));
             note_lost();
             return;
         }
         if (old && size_of(old) != SIZE_ELSEWHERE) before = size_of(old);
     }
-    tm_account(self, (int64_t)(size - before));
+    tm_account(self, traced_bytes(size) - traced_bytes(before));
 }
 
 void tm_block_put(tm_thread *self, uintptr_t address, uint64_t size, uint32_t node) {
@@ -281,7 +293,7 @@ void tm_block_put(tm_thread *self, uintptr_t address, uint64_t size, uint32_t no
         before = size_of(old);
         if (before == SIZE_ELSEWHERE && !tm_side_take(MALLOC, address, &before, &old_node)) before = 0;
     }
-    tm_account(self, (int64_t)(size - before));
+    tm_account(self, traced_bytes(size) - traced_bytes(before));
 }
 
 bool tm_block_take(tm_thread *self, uintptr_t address, uint64_t *size, uint32_t *node) {
@@ -300,7 +312,7 @@ bool tm_block_take(tm_thread *self, uintptr_t address, uint64_t *size, uint32_t 
     } else if (!tm_side_take(MALLOC, address, size, node)) {
         return false;
     }
-    tm_account(self, -(int64_t)*size);
+    tm_account(self, -traced_bytes(*size));
     return true;
 }
 

@@ -1,6 +1,7 @@
 /* What the shim exports to the runtime back ends, but for the engines. */
 #include <dlfcn.h>
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -11,6 +12,7 @@
 #include "jsc.h"
 #include "mimalloc.h"
 #include "output.h"
+#include "sampling.h"
 #include "side.h"
 #include "slots.h"
 #include "traces.h"
@@ -47,6 +49,17 @@ int32_t tracemalloc_start(uint32_t nframe, uint32_t flags) {
     }
     tm_lock_drop(&tm_control_lock);
     return result;
+}
+
+int32_t tracemalloc_sample(uint32_t bytes) {
+    tm_lock_take(&tm_control_lock);
+    bool tracing = tm_gate != TM_GATE_OFF;
+    if (!tracing) {
+        __atomic_store_n(&tm_sample_bytes, bytes > 1 ? bytes : 0, __ATOMIC_RELAXED);
+        tracemalloc_mimalloc_sample(bytes > 1 ? bytes : 1);
+    }
+    tm_lock_drop(&tm_control_lock);
+    return tracing ? TM_ERROR_STATE : TM_OK;
 }
 
 int32_t tracemalloc_stop(void) {
@@ -133,6 +146,10 @@ uint64_t tracemalloc_address(const void *start) { return (uint64_t)(uintptr_t)st
 int tracemalloc_track(unsigned domain, uintptr_t address, size_t size) {
     tm_thread *self = tm_enter();
     if (!self) return -2;
+    if (!domain && tm_sample_bytes && !tm_sampled(size)) {
+        tm_leave(self);
+        return 0;
+    }
     uint32_t node = tm_traceback(self, __builtin_frame_address(0));
     bool kept = true;
     if (domain) kept = tm_tracked_put(self, domain, address, size, node);
@@ -170,7 +187,8 @@ void tracemalloc_release(const tm_image *image) { tm_image_release(image); }
 
 /* ---- preloaded: `tracemalloc run` says in the environment that tracing is to begin at once ---- */
 
-#define PRELOAD_VARIABLE "TRACEMALLOC_PRELOAD=" /* the traceback limit, and perhaps ",allocated", ",mixed" */
+#define PRELOAD_VARIABLE "TRACEMALLOC_PRELOAD=" /* the traceback limit, and perhaps ",allocated", ",mixed", or: */
+#define SAMPLE_PREFIX ",sample="
 #define LOADER_VARIABLE "LD_PRELOAD="
 /*
  * Children are to be traced, too: the shim, the path of images, and what a runtime needs between `run` and what follows,
@@ -264,6 +282,8 @@ __attribute__((constructor)) static void begin_preloaded(int count, char **argum
     uint32_t nframe = 0;
     for (; *limit >= '0' && *limit <= '9' && nframe <= 65535; limit++) nframe = nframe * 10 + (uint32_t)(*limit - '0');
     tm_count_allocated = strstr(limit, ",allocated") != NULL;
+    const char *sample = strstr(limit, SAMPLE_PREFIX);
+    if (sample) tracemalloc_sample((uint32_t)strtoul(sample + strlen(SAMPLE_PREFIX), NULL, 10));
     if (followed) follow(followed, count, arguments);
     else give_back_loader_variable(take_variable(LOADER_VARIABLE));
     tracemalloc_start(nframe, strstr(limit, ",mixed") ? TM_START_MIXED : 0);

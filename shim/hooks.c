@@ -14,6 +14,7 @@
 
 #include "blocks.h"
 #include "js_heap.h"
+#include "sampling.h"
 #include "traces.h"
 #include "unwind.h"
 
@@ -78,11 +79,16 @@ void tm_hooks_resolve(void) {
 /* The program sees the errno that the real function left. */
 static inline __attribute__((always_inline)) void record(void *block, size_t size, const uint64_t *fp) {
     if (tm_unlikely(!block)) return;
+    bool chosen = true;
+    if (tm_unlikely(tm_sampling())) {
+        chosen = __atomic_load_n(&tm_gate, __ATOMIC_RELAXED) != TM_GATE_OFF && tm_sampled(size);
+        if (tm_likely(!chosen && !tm_js_heap_looks(size))) return;
+    }
     tm_thread *self = tm_enter();
     if (!self) return;
     tm_block_prefetch((uintptr_t)block);
     if (tm_unlikely(tm_js_heap_looks(size)) && tm_js_heap_malloc(self, (uintptr_t)block, size, fp)) return tm_leave(self);
-    if (tm_likely(!self->muted)) {
+    if (tm_likely(chosen && !self->muted)) {
         uint32_t node = tm_traceback(self, fp);
         tm_block_put(self, (uintptr_t)block, size, node);
         tm_count(node, size);
@@ -91,6 +97,7 @@ static inline __attribute__((always_inline)) void record(void *block, size_t siz
 }
 
 static inline __attribute__((always_inline)) bool forget(void *block, uint64_t *size, uint32_t *node) {
+    if (!tm_block_possible((uintptr_t)block)) return false;
     tm_thread *self = tm_enter();
     if (!self) return false;
     bool known = tm_block_take(self, (uintptr_t)block, size, node);

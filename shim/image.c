@@ -11,6 +11,7 @@
 #include "js_heap.h"
 #include "jsc.h"
 #include "mimalloc.h"
+#include "sampling.h"
 #include "side.h"
 #include "symbols.h"
 #include "traces.h"
@@ -70,7 +71,12 @@ static void add(struct rows *rows, uint32_t domain, uint64_t size, uint32_t node
     row->count += count;
 }
 
-static void add_block(uint32_t domain, uint64_t size, uint32_t node, void *rows) { add(rows, domain, size, node, 1); }
+/* How many blocks of malloc each one stands for. */
+static double stands_for(uint32_t domain, uint64_t size) { return domain ? 1 : tm_sample_weight(size); }
+
+static void add_block(uint32_t domain, uint64_t size, uint32_t node, void *rows) {
+    add(rows, domain, size, node, stands_for(domain, size));
+}
 
 static void add_tally(uint64_t size, uint32_t node, double count, void *rows) { add(rows, 0, size, node, count); }
 
@@ -207,7 +213,7 @@ struct cells {
 
 static void put_block(uint32_t domain, uint64_t size, uint32_t node, void *context) {
     struct cells *cells = context;
-    put_cell(cells->sink, cells->column, &(row){size, 1, node, domain});
+    put_cell(cells->sink, cells->column, &(row){size, stands_for(domain, size), node, domain});
 }
 
 static void put_tally(uint64_t size, uint32_t node, double count, void *context) {

@@ -11,6 +11,11 @@
 
 tm_js_heap_sizes tm_js_heap_wanted = {SIZE_MAX, 0};
 
+static void want(size_t first, size_t more) {
+    __atomic_store_n(&tm_js_heap_wanted.first, first, __ATOMIC_RELAXED);
+    __atomic_store_n(&tm_js_heap_wanted.more, more, __ATOMIC_RELAXED);
+}
+
 /* What calibration found; offsets are in bytes. */
 static struct {
     bool known;
@@ -309,7 +314,7 @@ int32_t tracemalloc_js_heap_watch(void) {
         if (watch.rows) {
             watch.count = 0;
             watch.thread = self;
-            tm_js_heap_wanted = (tm_js_heap_sizes){LEAST_RECORD, MOST_RECORD - LEAST_RECORD};
+            want(LEAST_RECORD, MOST_RECORD - LEAST_RECORD);
         }
     }
     tm_lock_drop(&tm_control_lock);
@@ -320,7 +325,7 @@ int32_t tracemalloc_js_heap_learn(const tm_js_heap_spec *spec) {
     if (!watch.thread || watch.thread != tm_self) return TM_ERROR_STATE;
     tm_lock_take(&tm_control_lock);
     tm_gate_close();
-    tm_js_heap_wanted = (tm_js_heap_sizes){SIZE_MAX, 0};
+    want(SIZE_MAX, 0);
     watch.thread = NULL;
     kind *found = os_map(sizeof *found);
     bool done = false;
@@ -359,14 +364,15 @@ int32_t tracemalloc_js_heap_start(uint32_t bytes, uint32_t without_native) {
     else {
         interval = bytes;
         alone = without_native;
-        tm_js_heap_wanted = alone ? (tm_js_heap_sizes){0, SIZE_MAX} : (tm_js_heap_sizes){layout.bytes, 0};
+        if (alone) want(0, SIZE_MAX);
+        else want(layout.bytes, 0);
     }
     tm_lock_drop(&tm_control_lock);
     return result;
 }
 
 void tm_js_heap_stop(void) {
-    tm_js_heap_wanted = (tm_js_heap_sizes){SIZE_MAX, 0};
+    want(SIZE_MAX, 0);
     watch.thread = NULL;
     tm_js_heap_clear();
     memset(samplers, 0, sizeof samplers);

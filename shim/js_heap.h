@@ -19,7 +19,10 @@ typedef struct tm_js_heap_sizes {
 
 extern tm_js_heap_sizes tm_js_heap_wanted;
 
-static inline bool tm_js_heap_looks(size_t size) { return size - tm_js_heap_wanted.first <= tm_js_heap_wanted.more; }
+static inline bool tm_js_heap_looks(size_t size) {
+    size_t first = __atomic_load_n(&tm_js_heap_wanted.first, __ATOMIC_RELAXED);
+    return size - first <= __atomic_load_n(&tm_js_heap_wanted.more, __ATOMIC_RELAXED);
+}
 
 /* Inside the tracer, for a malloc of a size that is looked at; `fp` is the hook's frame. True: it is no block of the program's. */
 bool tm_js_heap_malloc(tm_thread *self, uintptr_t block, size_t size, const uint64_t *fp);

@@ -116,6 +116,11 @@ TM_EXPORT uint32_t tracemalloc_status(void);
 /* nframe in [1, 65535]. Begins to record; where the shim is not preloaded, patches the slots of every loaded object. */
 #define TM_START_MIXED 1u /* tracebacks hold native code's frames, too, and the runtime's own JavaScript's */
 TM_EXPORT int32_t tracemalloc_start(uint32_t nframe, uint32_t flags);
+/*
+ * Before the start: one block of malloc's every so many bytes is recorded, on average, and stands for others of its size.
+ * 0 and 1: every block. TM_ERROR_STATE while tracing.
+ */
+TM_EXPORT int32_t tracemalloc_sample(uint32_t bytes);
 TM_EXPORT int32_t tracemalloc_stop(void);
 TM_EXPORT int32_t tracemalloc_clear(void);
 /* out: current, peak, bytes used by the tracer itself, traceback limit. */

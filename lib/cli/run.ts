@@ -53,6 +53,11 @@ export const run: Command = {
       name: "--native",
       help: "keep the frames of native code in tracebacks, too, and of the runtime's own JavaScript",
     },
+    {
+      name: "--sample",
+      value: "SIZE",
+      help: "record one block every so many bytes, on average, as in 512KiB (every block); sums are estimates then",
+    },
     { name: "--runtime", value: "NAME", help: `run it with ${runtimes.join(", ")} (the one that runs this)` },
     { name: "--runtime-flags", value: "FLAGS", help: "options of the runtime, separated by spaces (Deno: -A)" },
     {
@@ -107,6 +112,7 @@ interface Plan {
   readonly domains: readonly DomainName[];
   readonly nativeFrames: boolean;
   readonly jsInterval: number | undefined;
+  readonly sampleBytes: number;
   readonly output: string | undefined;
   readonly runtime: Runtime;
   readonly executable: string;
@@ -151,6 +157,7 @@ function makePlan(args: Arguments): Plan {
     domains,
     nativeFrames: args.has("--native"),
     jsInterval,
+    sampleBytes: parseSample(args.last("--sample") ?? "1B"),
     output,
     runtime,
     executable: executableOf(runtime),
@@ -192,6 +199,15 @@ function parseEvery(values: readonly string[]): Plan["every"] {
     every[kind] = amount;
   }
   return every;
+}
+
+function parseSample(value: string): number {
+  const [, number, unit] = /^([0-9]+)([A-Za-z]+)$/.exec(value) ?? [];
+  const [kind, factor = NaN] = units[unit ?? ""] ?? [];
+  if (kind !== "bytes" || !isJsInterval(Number(number) * factor)) {
+    throw new UsageError(`--sample must be a whole number and one of B, KiB, MiB, at most 1024MiB, not ${value}`);
+  }
+  return Number(number) * factor;
 }
 
 /** What cannot be caught, and what runtimes and the C library use themselves. */
@@ -360,7 +376,11 @@ function tracedCommand(plan: Plan, transfer: string): { args: string[]; env: Rec
   // The shim takes them out of the environment again before the program can see them, unless children are followed.
   const env = {
     LD_PRELOAD: [shim, process.env["LD_PRELOAD"]].filter(Boolean).join(":"),
-    TRACEMALLOC_PRELOAD: `${nframe}${plan.nativeFrames ? ",mixed" : ""}`,
+    TRACEMALLOC_PRELOAD: [
+      nframe,
+      ...(plan.nativeFrames ? ["mixed"] : []),
+      ...(plan.sampleBytes > 1 ? [`sample=${plan.sampleBytes}`] : []),
+    ].join(","),
   };
   if (plan.runtime === "bun") return bunCommand(plan, agent, transfer, env);
   const ofEngine = `--v8-flags=${(plan.domains.includes("js-heap") ? heapFlags : positionFlags).join(",")}`;

@@ -22,6 +22,8 @@ export interface Shim {
   status(): number;
   /** `flags`: of `StartFlag`. */
   start(nframe: number, flags: number): number;
+  /** Before the start: one block every so many bytes is recorded, on average; 1: every block. */
+  sample(bytes: number): number;
   stop(): number;
   clear(): number;
   /** Current size, peak, what the tracer itself uses (bytes), and the traceback limit. */

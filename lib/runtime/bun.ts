@@ -25,6 +25,7 @@ const shimSymbols = {
   tracemalloc_abi: { args: [], returns: u32 },
   tracemalloc_status: { args: [], returns: u32 },
   tracemalloc_start: { args: [u32, u32], returns: i32 },
+  tracemalloc_sample: { args: [u32], returns: i32 },
   tracemalloc_stop: { args: [], returns: i32 },
   tracemalloc_clear: { args: [], returns: i32 },
   tracemalloc_memory: { args: [pointer], returns: none },
@@ -125,6 +126,7 @@ function makeShim(path: string): BunShim {
     module: loaded.exports as JscModule,
     status: () => Number(native.tracemalloc_status()),
     start: (nframe, flags) => Number(native.tracemalloc_start(nframe, flags)),
+    sample: (bytes) => Number(native.tracemalloc_sample(bytes)),
     stop: () => Number(native.tracemalloc_stop()),
     clear: () => Number(native.tracemalloc_clear()),
     memory() {

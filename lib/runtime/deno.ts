@@ -35,6 +35,7 @@ const symbols = {
   tracemalloc_abi: { parameters: [], result: "u32" },
   tracemalloc_status: { parameters: [], result: "u32" },
   tracemalloc_start: { parameters: ["u32", "u32"], result: "i32" },
+  tracemalloc_sample: { parameters: ["u32"], result: "i32" },
   tracemalloc_stop: { parameters: [], result: "i32" },
   tracemalloc_clear: { parameters: [], result: "i32" },
   tracemalloc_memory: { parameters: ["buffer"], result: "void" },
@@ -180,6 +181,7 @@ function makeShim(native: Deno.DynamicLibrary<typeof symbols>["symbols"]): V8Shi
   return {
     status: native.tracemalloc_status,
     start: native.tracemalloc_start,
+    sample: native.tracemalloc_sample,
     stop: native.tracemalloc_stop,
     clear: native.tracemalloc_clear,
     memory() {

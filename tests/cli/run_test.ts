@@ -198,6 +198,7 @@ test("what is wrong with the command line is said in one line", () => {
   }
   refused(["--runtime", "demo", "program.ts"], 2, /--runtime must be one of deno, bun, node, not demo/);
   for (const every of ["10", "s", "0s", "-1s", "10 parsecs", "1e3s", ""]) {
+    refused(["--sample", every, "program.ts"], 2, /--sample must be a whole number and one of B, KiB, MiB, /);
     refused(["--every", every, "program.ts"], 2, /--every must be a number and one of ms, s, .*, as in 10s, not /);
   }
   for (const name of ["SIGKILL", "SIGSEGV", "USR2", ""]) {

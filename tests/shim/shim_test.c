@@ -22,6 +22,7 @@
 static struct {
     __typeof__(&tracemalloc_status) status;
     __typeof__(&tracemalloc_start) start;
+    __typeof__(&tracemalloc_sample) sample;
     __typeof__(&tracemalloc_stop) stop;
     __typeof__(&tracemalloc_clear) clear;
     __typeof__(&tracemalloc_memory) memory;
@@ -407,6 +408,57 @@ static void saving(void) {
     EXPECT(shim.save(path, "a", 1, "b", 1) == -ENOENT, "saving into no folder");
 }
 
+/* ---- sampling: estimates, from the same random numbers in every run; the bounds are four standard deviations and more ---- */
+
+enum { SAMPLED = 100000, SAMPLING_THREADS = 4 };
+static void *sampled[SAMPLED];
+
+static void expect_about(uint64_t size, double expected) {
+    double found = (double)blocks_of(size);
+    EXPECT(found > expected * 0.88 && found < expected * 1.12, "about %g blocks of %lu bytes expected, %g found", expected, size, found);
+}
+
+static void *fill(void *part) {
+    for (size_t i = (uintptr_t)part; i < SAMPLED; i += SAMPLING_THREADS) sampled[i] = malloc(1000);
+    return NULL;
+}
+
+static void sampling(void) {
+    uint64_t m[4];
+    void *large[50];
+    EXPECT(shim.sample(65536) == TM_ERROR_STATE, "the interval was changed while tracing");
+    shim.stop();
+    EXPECT(shim.sample(65536) == TM_OK && shim.start(1) == TM_OK, "start");
+    pthread_t ids[SAMPLING_THREADS];
+    for (uintptr_t i = 0; i < SAMPLING_THREADS; i++) pthread_create(&ids[i], NULL, fill, (void *)i);
+    for (int i = 0; i < SAMPLING_THREADS; i++) pthread_join(ids[i], NULL);
+    for (int i = 0; i < 50; i++) large[i] = malloc(2000003);
+    expect_about(1000, SAMPLED);
+    expect_blocks(2000003, 50); /* none is missed */
+    shim.memory(m);
+    double expected = SAMPLED * 1000.0 + 50 * 2000003.0;
+    EXPECT((double)m[0] > expected * 0.9 && (double)m[0] < expected * 1.1, "%lu bytes, not about %g", m[0], expected);
+    EXPECT(m[1] >= m[0], "the peak is %lu, the current size %lu", m[1], m[0]);
+    for (size_t i = 0; i < SAMPLED; i += 2) sampled[i] = realloc(sampled[i], 3000);
+    expect_about(1000, SAMPLED / 2);
+    expect_about(3000, SAMPLED / 2);
+    for (size_t i = 0; i < SAMPLED; i++) free(sampled[i]);
+    expect_blocks(1000, 0);
+    expect_blocks(3000, 0);
+    shim.clear();
+    shim.memory(m);
+    EXPECT(m[0] == 0 && m[1] == 0, "after clear: %lu, %lu", m[0], m[1]);
+    expect_blocks(2000003, 0);
+    for (int i = 0; i < 50; i++) free(large[i]);
+    shim.memory(m);
+    EXPECT(m[0] == 0, "%lu bytes left", m[0]);
+    shim.stop();
+    EXPECT(shim.sample(1) == TM_OK && shim.start(1) == TM_OK, "start");
+    large[0] = opaque(malloc(1));
+    EXPECT(blocks_of(1) > 0, "not every block is recorded again");
+    free(large[0]);
+}
+
 static void load(const char *path) {
     void *library = path ? dlopen(path, RTLD_NOW | RTLD_LOCAL) : RTLD_DEFAULT;
     if (path && !library) {
@@ -424,6 +476,7 @@ static void load(const char *path) {
     } while (0)
     LOAD(status);
     LOAD(start);
+    LOAD(sample);
     LOAD(stop);
     LOAD(clear);
     LOAD(memory);
@@ -472,5 +525,6 @@ int main(int count, char **arguments) {
     RUN(forks);
     RUN(stop_and_start);
     RUN(saving);
+    RUN(sampling);
     return failures ? 1 : 0;
 }

@@ -96,7 +96,16 @@ function pairs(): void {
   };
   table(
     "C: ns added to a pair of malloc and free",
-    added(variants, cases, (variant, args) => run(variant, [program, ...args])),
+    added(variants, cases, (variant, [task = "", threads = "", depth = "", pairs = "0", ...rest]) =>
+      // gperftools takes microseconds a call.
+      run(variant, [
+        program,
+        task,
+        threads,
+        depth,
+        String(Number(pairs) / (variant.name === "gperftools" ? 50 : 1)),
+        ...rest,
+      ])),
   );
 }
 

@@ -428,7 +428,7 @@ static void sampling(void) {
     void *large[50];
     EXPECT(shim.sample(65536) == TM_ERROR_STATE, "the interval was changed while tracing");
     shim.stop();
-    EXPECT(shim.sample(65536) == TM_OK && shim.start(1) == TM_OK, "start");
+    EXPECT(shim.sample(65536) == TM_OK && shim.start(1, 0) == TM_OK, "start");
     pthread_t ids[SAMPLING_THREADS];
     for (uintptr_t i = 0; i < SAMPLING_THREADS; i++) pthread_create(&ids[i], NULL, fill, (void *)i);
     for (int i = 0; i < SAMPLING_THREADS; i++) pthread_join(ids[i], NULL);
@@ -453,7 +453,7 @@ static void sampling(void) {
     shim.memory(m);
     EXPECT(m[0] == 0, "%lu bytes left", m[0]);
     shim.stop();
-    EXPECT(shim.sample(1) == TM_OK && shim.start(1) == TM_OK, "start");
+    EXPECT(shim.sample(1) == TM_OK && shim.start(1, 0) == TM_OK, "start");
     large[0] = opaque(malloc(1));
     EXPECT(blocks_of(1) > 0, "not every block is recorded again");
     free(large[0]);

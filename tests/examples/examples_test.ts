@@ -74,7 +74,7 @@ const examples: Readonly<Record<string, Example>> = {
     // Left is what the engine allocated meanwhile; the numbers themselves were given back.
     limits(line) {
       const count = line.startsWith("sum 3125001250000:") ? 2_500_001 : 250_001;
-      return [[0, MiB / 2], [count * 8, count * 8 + MiB / 2]];
+      return [[0, MiB / 2], [count * 8, count * 8 + MiB]];
     },
   },
 };

@@ -60,11 +60,11 @@ static void fill_strings(void) {
 int main(void) {
     static void *keep[64];
     limit_address_space(1 << 20);
-    EXPECT(tracemalloc_start(25) == TM_ERROR_NO_MEMORY, "it started without memory");
+    EXPECT(tracemalloc_start(25, 0) == TM_ERROR_NO_MEMORY, "it started without memory");
     EXPECT(!(tracemalloc_status() & TM_STATUS_TRACING), "it traces without memory");
     EXPECT((keep[0] = tm_hook_malloc(100)), "the program has no memory either");
     limit_address_space(192ul << 20);
-    EXPECT(tracemalloc_start(25) == TM_OK, "it did not start");
+    EXPECT(tracemalloc_start(25, 0) == TM_OK, "it did not start");
     fill_nodes();
     fill_frames();
     fill_strings();
@@ -77,7 +77,7 @@ int main(void) {
     const tm_image *image = tracemalloc_snapshot();
     EXPECT(image && image->row_count >= 1, "no snapshot");
     tracemalloc_release(image);
-    EXPECT(tracemalloc_stop() == TM_OK && tracemalloc_start(25) == TM_OK, "it does not start again");
+    EXPECT(tracemalloc_stop() == TM_OK && tracemalloc_start(25, 0) == TM_OK, "it does not start again");
     for (int i = 0; i < 64; i++) tm_hook_free(keep[i]);
     return 0;
 }

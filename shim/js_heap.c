@@ -36,6 +36,8 @@ typedef struct sampler {
     uint32_t incarnation;
     uintptr_t profiler; /* 0: it has made no record yet */
     uint64_t last_id;
+    bool marked;       /* the profiler's end will be seen */
+    bool ended;        /* it was */
     bool gap;          /* records may have been missed */
     uintptr_t pending; /* the last record: what is in it is written after malloc has returned */
     uint32_t pending_node; /* 0: the tracer's own object */
@@ -92,6 +94,14 @@ static bool profiler_has(uintptr_t profiler, uint32_t offset, uint64_t value) {
     return os_read(profiler + offset, &found, sizeof found) && found == value;
 }
 
+/* So that the block's end is seen. */
+static bool mark(tm_thread *self, uintptr_t block) {
+    uint64_t size;
+    uint32_t node;
+    tm_block_put(self, block, 0, TM_NODE_MARK);
+    return tm_block_find(block, &size, &node) && node == TM_NODE_MARK;
+}
+
 static void settle(tm_thread *self, sampler *own) {
     uintptr_t record = own->pending;
     if (!record) return;
@@ -106,6 +116,7 @@ static void settle(tm_thread *self, sampler *own) {
         note_lost(1);
         return;
     }
+    if (!own->marked) own->marked = mark(self, profiler);
     if (!own->gap) note_lost(id - own->last_id - 1);
     own->gap = false;
     own->last_id = id;
@@ -122,6 +133,7 @@ void tm_js_heap_settle(tm_thread *self) {
 void tm_js_heap_clear(void) {
     for (uint32_t i = 0; i < sampler_count; i++) {
         samplers[i].gap |= samplers[i].pending != 0;
+        samplers[i].marked = false;
         samplers[i].pending = 0;
     }
     lost = 0;
@@ -152,14 +164,6 @@ static void returns_of(const tm_thread *self, const uint64_t *fp, uintptr_t out[
     const uint64_t *next = (const uint64_t *)fp[0];
     bool readable = (uintptr_t)next > (uintptr_t)fp && (uintptr_t)(next + 2) <= self->stack_high && !((uintptr_t)next & 7);
     out[1] = readable ? next[1] : 0;
-}
-
-/* So that the block's end is seen. */
-static bool mark(tm_thread *self, uintptr_t block) {
-    uint64_t size;
-    uint32_t node;
-    tm_block_put(self, block, 0, TM_NODE_MARK);
-    return tm_block_find(block, &size, &node) && node == TM_NODE_MARK;
 }
 
 bool tm_js_heap_malloc(tm_thread *self, uintptr_t block, size_t size, const uint64_t *fp) {
@@ -196,6 +200,7 @@ void tm_js_heap_free(tm_thread *self, uintptr_t block) {
             }
     }
     sampler *own = sampler_of(self);
+    if (own && own->profiler == block) own->ended = true;
     if (own && own->pending == block) settle(self, own);
     uint64_t size;
     uint32_t node;
@@ -385,7 +390,7 @@ int32_t tracemalloc_js_heap_state(void) {
     int32_t state = 0;
     tm_lock_take(&tm_control_lock);
     const sampler *own = tm_self ? sampler_of(tm_self) : NULL;
-    if (own) state = own->profiler && !profiler_has(own->profiler, layout.interval, interval) ? 2 : 1;
+    if (own) state = own->ended ? 2 : 1;
     tm_lock_drop(&tm_control_lock);
     return state;
 }

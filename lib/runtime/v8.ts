@@ -63,9 +63,21 @@ export function openV8(shim: V8Shim, runtime: V8Runtime): Engine {
 
 /** V8 shows its collector to contexts made after the flag is set. */
 function collectGarbage(): void {
-  v8.setFlagsFromString("--expose-gc");
-  collector ??= vm.runInNewContext("gc") as () => void;
+  collector ??= findCollector();
   collector();
+}
+
+function findCollector(): () => void {
+  const look = () => vm.runInNewContext("globalThis.gc") as (() => void) | undefined;
+  const given = look();
+  if (given) return given;
+  v8.setFlagsFromString("--expose-gc");
+  try {
+    return look()!;
+  } finally {
+    // The program's own contexts have none.
+    v8.setFlagsFromString("--no-expose-gc");
+  }
 }
 
 let collector: (() => void) | undefined;

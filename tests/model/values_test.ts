@@ -15,6 +15,7 @@ import {
   TracemallocError,
   UnsupportedError,
 } from "../../mod.ts";
+import { domainName } from "../../lib/model/domain.ts";
 import { snapshot, trace, traceback } from "./make.ts";
 
 test("Frame compares by file name, then line", () => {
@@ -271,4 +272,12 @@ test("errors say what they are", () => {
 test("the domains have the numbers of the documentation", () => {
   assertEquals({ ...Domain }, { "native": 0, "js-heap": 1, "array-buffer": 2, "mmap": 3 });
   assert(Object.isFrozen(Domain));
+  assertEquals([0, 1, 2, 3, 4, 16].map(domainName), [
+    "native",
+    "js-heap",
+    "array-buffer",
+    "mmap",
+    "domain 4",
+    "domain 16",
+  ]);
 });

@@ -168,44 +168,70 @@ export function decodePacked(
     const block = Math.min(BLOCK, count - i);
     at = readVarint(bytes, at);
     if (at < 0) return "a base is cut or too great";
-    const base = readSign === 0 ? readValue : -readValue;
+    const base = readSign === 0 ? readValue : 0 - readValue; // never -0
     if (at >= bytes.length) return "a block is cut";
     const head = bytes[at++]!;
     const width = head & ~HAS_EXCEPTIONS;
     if (width > MAX_WIDTH) return `a width of ${width} bits, at most ${MAX_WIDTH} are allowed`;
     const end = at + Math.ceil(block * width / 8);
     if (end > bytes.length) return "packed bits are cut";
-    if (width === 0) {
-      bits.fill(base, 0, block);
-    } else {
-      const mask = 2 ** width - 1;
-      let pending = 0;
-      let held = 0;
-      for (let k = 0; k < block; k++) {
-        while (held < width) {
-          pending |= bytes[at++]! << held;
-          held += 8;
-        }
-        bits[k] = base + (pending & mask);
-        pending >>>= width;
-        held -= width;
-      }
+    if (head === 0 && !differences) {
+      if (!(base >= 0 && base <= max)) return `${base} is not in [0, ${max}]`;
+      into.fill(base, i, i + block);
+      continue;
     }
+    unpack(bytes, at, block, width, base);
     at = end;
     if (head !== width) {
       at = readExceptions(bytes, at, block, 2 ** width);
       if (at < 0) return "exceptions are cut or out of order";
     }
-    for (let k = 0; k < block; k++) {
-      const value = (differences ? previous : 0) + bits[k]!;
-      if (!(value >= 0 && value <= max)) return `${value} is not in [0, ${max}]`;
-      bits[k] = value;
-      previous = value;
-    }
+    if (differences) addUp(block, previous);
+    const wrong = firstBeyond(block, max);
+    if (wrong >= 0) return `${bits[wrong]} is not in [0, ${max}]`;
+    previous = bits[block - 1]!;
     // At once: storing one by one into arrays of different types is slow on JavaScriptCore.
     into.set(block === BLOCK ? bits : bits.subarray(0, block), i);
   }
   return at === bytes.length ? null : `${bytes.length - at} bytes too many`;
+}
+
+// What is done to every value stands in functions of its own: engines compile them after a few blocks, not a few files.
+
+/** Sets `bits` to values of `width` bits, each above `base`. */
+function unpack(bytes: Uint8Array, start: number, count: number, width: number, base: number): void {
+  if (width === 0) {
+    bits.fill(base, 0, count);
+    return;
+  }
+  const mask = 2 ** width - 1;
+  let at = start;
+  let pending = 0;
+  let held = 0;
+  for (let k = 0; k < count; k++) {
+    while (held < width) {
+      pending |= bytes[at++]! << held;
+      held += 8;
+    }
+    bits[k] = base + (pending & mask);
+    pending >>>= width;
+    held -= width;
+  }
+}
+
+/** Turns the differences in `bits` into values, of which the one before is given. */
+function addUp(count: number, before: number): void {
+  let value = before;
+  for (let k = 0; k < count; k++) bits[k] = value += bits[k]!;
+}
+
+/** The first of `bits` that is not in [0, max], or -1. */
+function firstBeyond(count: number, max: number): number {
+  for (let k = 0; k < count; k++) {
+    const value = bits[k]!;
+    if (!(value >= 0 && value <= max)) return k;
+  }
+  return -1;
 }
 
 /** Adds the high bits to what stands in `bits`; returns where they end, or -1 where they are wrong. */

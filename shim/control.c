@@ -84,8 +84,8 @@ int32_t tracemalloc_clear(void) {
     bool tracing = tm_gate != TM_GATE_OFF;
     if (tracing) {
         tm_gate_close();
-        tm_js_heap_clear();
         tm_blocks_clear();
+        tm_js_heap_clear();
         tm_tree_clear();
         tm_traced_reset(true);
         tm_gate_open(true);
@@ -99,7 +99,7 @@ void tracemalloc_memory(uint64_t out[4]) {
     tm_lock_take(&tm_control_lock);
     if (tm_gate != TM_GATE_OFF) {
         tm_gate_close();
-        tm_js_heap_settle(tm_self);
+        tm_js_heap_settle();
         tm_traced_memory(&out[0], &out[1]);
         out[2] = tm_blocks_bytes() + tm_traces_bytes() + tm_jsc_sites_bytes();
         out[3] = tm_traceback_limit;

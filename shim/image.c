@@ -347,6 +347,7 @@ static const tm_image *image_in_memory(const struct rows *rows, uint64_t lost) {
  */
 static tm_thread *gather(struct rows *rows, uint64_t *lost) {
     tm_gate_close();
+    tm_js_heap_settle();
     bool frozen = tm_blocks_freeze();
     tm_tallies_each(add_tally, rows);
     *lost = tm_blocks_lost() + tm_mimalloc_lost();
@@ -360,12 +361,7 @@ static tm_thread *gather(struct rows *rows, uint64_t *lost) {
 const tm_image *tm_image_take(void) {
     struct rows rows = {0};
     uint64_t lost;
-    tm_thread *self = tm_enter();
-    if (self) {
-        tm_js_heap_settle(self);
-        tm_leave(self);
-    }
-    self = gather(&rows, &lost);
+    tm_thread *self = gather(&rows, &lost);
     const tm_image *image = rows.failed ? NULL : image_in_memory(&rows, lost);
     drop(&rows);
     tm_hide_end(self);

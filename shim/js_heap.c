@@ -1,6 +1,7 @@
 #include "js_heap.h"
 
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "blocks.h"
@@ -11,22 +12,16 @@
 
 tm_js_heap_sizes tm_js_heap_wanted = {SIZE_MAX, 0};
 
-static void want(size_t first, size_t more) {
-    __atomic_store_n(&tm_js_heap_wanted.first, first, __ATOMIC_RELAXED);
-    __atomic_store_n(&tm_js_heap_wanted.more, more, __ATOMIC_RELAXED);
-}
-
 /* What calibration found; offsets are in bytes. */
 static struct {
     bool known;
-    uint32_t bytes;               /* of a record */
-    uintptr_t returns[2];         /* the first two return addresses of its malloc */
-    uint32_t size;                /* in the record: u64, bytes of the object */
-    uint32_t profiler, id;        /* in the record: whose it is, and its number, from 1 */
-    uint32_t interval, last_id;   /* in the profiler: bits of the words that may be it, until calibrated; then the offset */
+    uintptr_t returns[2]; /* the first two return addresses of a record's malloc */
+#define FIELD(name) uint32_t name;
+    TM_JS_HEAP_LAYOUT(FIELD)
+#undef FIELD
 } layout;
 
-static uint64_t interval; /* mean bytes between samples */
+static uint64_t interval; /* mean bytes between samples; 0: nothing is sampled */
 static bool alone;        /* blocks that are no records are not recorded */
 
 /* ---- samplers: one a thread that has an isolate with a running profiler ---- */
@@ -39,7 +34,7 @@ typedef struct sampler {
     bool marked;       /* the profiler's end will be seen */
     bool ended;        /* it was */
     bool gap;          /* records may have been missed */
-    uintptr_t pending; /* the last record: what is in it is written after malloc has returned */
+    uintptr_t pending; /* the last record, which was all zeros when malloc returned: V8 fills it later */
     uint32_t pending_node; /* 0: the tracer's own object */
 } sampler;
 
@@ -102,16 +97,20 @@ static bool mark(tm_thread *self, uintptr_t block) {
     return tm_block_find(block, &size, &node) && node == TM_NODE_MARK;
 }
 
+static uint64_t word_of(uintptr_t record, uint32_t offset) {
+    return __atomic_load_n((const uint64_t *)(record + offset), __ATOMIC_RELAXED);
+}
+
+static bool is_filled(uintptr_t record) {
+    return word_of(record, layout.size) && word_of(record, layout.profiler) && word_of(record, layout.id);
+}
+
+/* Takes in the last record of the sampler, whose thread is `self`. */
 static void settle(tm_thread *self, sampler *own) {
     uintptr_t record = own->pending;
     if (!record) return;
     own->pending = 0;
-    const uint64_t *at = (const uint64_t *)record;
-    uint64_t size = at[layout.size / 8], profiler = at[layout.profiler / 8], id = at[layout.id / 8];
-    if (!own->profiler && profiler_has(profiler, layout.interval, interval)) {
-        own->profiler = profiler;
-        own->gap = true;
-    }
+    uint64_t size = word_of(record, layout.size), profiler = word_of(record, layout.profiler), id = word_of(record, layout.id);
     if (profiler != own->profiler || id <= own->last_id || !size || size >> 40) {
         note_lost(1);
         return;
@@ -125,16 +124,24 @@ static void settle(tm_thread *self, sampler *own) {
     else note_lost(1);
 }
 
-void tm_js_heap_settle(tm_thread *self) {
-    sampler *own = layout.known && self ? sampler_of(self) : NULL;
-    if (own) settle(self, own);
+static bool is_alive(const sampler *sampler) {
+    const tm_thread *thread = sampler->thread;
+    return thread && thread->id && thread->incarnation == sampler->incarnation;
+}
+
+void tm_js_heap_settle(void) {
+    for (uint32_t i = 0; i < sampler_count; i++) {
+        sampler *each = &samplers[i];
+        if (each->pending && is_alive(each) && is_filled(each->pending)) settle(each->thread, each);
+    }
 }
 
 void tm_js_heap_clear(void) {
     for (uint32_t i = 0; i < sampler_count; i++) {
-        samplers[i].gap |= samplers[i].pending != 0;
-        samplers[i].marked = false;
-        samplers[i].pending = 0;
+        sampler *each = &samplers[i];
+        each->gap |= each->pending != 0;
+        each->pending = 0;
+        each->marked = each->profiler && !each->ended && is_alive(each) && mark(each->thread, each->profiler);
     }
     lost = 0;
 }
@@ -143,6 +150,7 @@ void tm_js_heap_clear(void) {
 
 #define LEAST_RECORD 24
 #define MOST_RECORD 256
+#define MOST_PROFILER 4096
 #define MOST_WATCHED 16384
 #define MOST_OF_KIND 1024
 #define RETURNS 2
@@ -150,6 +158,7 @@ void tm_js_heap_clear(void) {
 typedef struct watched {
     uintptr_t block; /* 0: it was freed */
     uint32_t size;
+    bool looked_at; /* others of its kind with it */
     uintptr_t returns[RETURNS];
 } watched;
 
@@ -159,6 +168,16 @@ static struct {
     uint32_t count;
 } watch;
 
+/* Tells the hooks which sizes to show. */
+static void want(void) {
+    tm_js_heap_sizes sizes = {SIZE_MAX, 0};
+    if (interval && alone) sizes = (tm_js_heap_sizes){0, SIZE_MAX};
+    else if (watch.thread) sizes = (tm_js_heap_sizes){LEAST_RECORD, MOST_PROFILER - LEAST_RECORD};
+    else if (interval) sizes = (tm_js_heap_sizes){layout.bytes, 0};
+    __atomic_store_n(&tm_js_heap_wanted.first, sizes.first, __ATOMIC_RELAXED);
+    __atomic_store_n(&tm_js_heap_wanted.more, sizes.more, __ATOMIC_RELAXED);
+}
+
 static void returns_of(const tm_thread *self, const uint64_t *fp, uintptr_t out[RETURNS]) {
     out[0] = fp[1];
     const uint64_t *next = (const uint64_t *)fp[0];
@@ -167,25 +186,27 @@ static void returns_of(const tm_thread *self, const uint64_t *fp, uintptr_t out[
 }
 
 bool tm_js_heap_malloc(tm_thread *self, uintptr_t block, size_t size, const uint64_t *fp) {
-    if (size != layout.bytes && !watch.thread) return alone;
-    uintptr_t returns[RETURNS];
-    returns_of(self, fp, returns);
-    if (tm_unlikely(watch.thread != NULL)) {
-        if (self != watch.thread || watch.count == MOST_WATCHED || !mark(self, block)) return false;
+    if (tm_unlikely(self == watch.thread)) {
+        if (size < LEAST_RECORD || size > MOST_PROFILER || watch.count == MOST_WATCHED || !mark(self, block)) return alone;
         watched *row = &watch.rows[watch.count];
         *row = (watched){.block = block, .size = (uint32_t)size};
-        memcpy(row->returns, returns, sizeof returns);
+        returns_of(self, fp, row->returns);
         __atomic_store_n(&watch.count, watch.count + 1, __ATOMIC_RELEASE);
         return true;
     }
+    if (tm_unlikely(!self->ran_javascript) && alone) tm_v8_look_for_javascript(self, fp);
+    if (size != layout.bytes || !layout.known) return alone;
+    uintptr_t returns[RETURNS];
+    returns_of(self, fp, returns);
     sampler *own = memcmp(returns, layout.returns, sizeof returns) ? NULL : sampler_of(self);
-    if (!own) return alone;
+    if (!own || own->ended) return alone;
     settle(self, own);
     if (!mark(self, block)) {
         own->gap = true;
         note_lost(1);
         return true;
     }
+    memset((void *)block, 0, size);
     own->pending = block;
     own->pending_node = self->muted ? 0 : tm_traceback(self, fp);
     return true;
@@ -260,18 +281,38 @@ static bool holds_one_pointer(const kind *kind, uint32_t offset) {
     return true;
 }
 
+static const watched *watched_at(uintptr_t block) {
+    for (uint32_t i = 0; i < watch.count; i++)
+        if (watch.rows[i].block == block) return &watch.rows[i];
+    return NULL;
+}
+
 #define PROFILER_WORDS 32
 
 /* Words of the profiler that are a value, a bit a word. */
 static uint32_t profiler_words(uintptr_t profiler, uint64_t value) {
     uint32_t found = 0;
-    for (uint32_t i = 0; i < PROFILER_WORDS; i++)
+    for (uint32_t i = 0; i < PROFILER_WORDS && 8 * i + 8 <= layout.profiler_bytes; i++)
         if (profiler_has(profiler, 8 * i, value)) found |= 1u << i;
     return found;
 }
 
+/* A shim built with TM_TEST_PERTURB finds one value wrong, as $TM_PERTURB says ("js_heap_size 8"). */
+static void perturb(void) {
+#ifdef TM_TEST_PERTURB
+    const char *setting = getenv("TM_PERTURB");
+#define FIELD(name) \
+    if (setting && !strncmp(setting, "js_heap_" #name " ", sizeof "js_heap_" #name)) layout.name += (uint32_t)atoi(setting + sizeof "js_heap_" #name);
+    TM_JS_HEAP_LAYOUT(FIELD)
+#undef FIELD
+#endif
+}
+
+#define LEAST_OBJECTS 8 /* that were led to by one word of their records and no other */
+
 static bool learn_kind(const kind *kind, const tm_js_heap_spec *spec) {
     uint32_t size = kind->like.size;
+    if (size > MOST_RECORD) return false;
     for (uint32_t at = 0; at + 8 <= size; at += 8) {
         if (!holds_sizes(kind, at, spec)) continue;
         for (uint32_t id = 0; id + 8 <= size; id += 8) {
@@ -279,6 +320,9 @@ static bool learn_kind(const kind *kind, const tm_js_heap_spec *spec) {
             for (uint32_t profiler = 0; profiler + 8 <= size; profiler += 8) {
                 if (profiler == at || profiler == id || !holds_one_pointer(kind, profiler)) continue;
                 uintptr_t pointer = word(kind, 0, profiler);
+                const watched *block = watched_at(pointer);
+                if (!block) continue;
+                layout.profiler_bytes = block->size;
                 layout.last_id = profiler_words(pointer, word(kind, kind->count - 1, id));
                 layout.interval = profiler_words(pointer, spec->interval);
                 if (!layout.last_id || !layout.interval) continue;
@@ -287,6 +331,9 @@ static bool learn_kind(const kind *kind, const tm_js_heap_spec *spec) {
                 layout.size = at;
                 layout.id = id;
                 layout.profiler = profiler;
+                layout.handles = (1u << size / 8) - 1;
+                layout.objects = 0;
+                perturb();
                 return true;
             }
         }
@@ -305,7 +352,32 @@ static bool confirm_kind(const kind *kind, const tm_js_heap_spec *spec) {
     if (!layout.interval || !layout.last_id) return false;
     layout.interval = 8 * (uint32_t)__builtin_ctz(layout.interval);
     layout.last_id = 8 * (uint32_t)__builtin_ctz(layout.last_id);
+    bool one = layout.objects >= LEAST_OBJECTS && layout.handles && !(layout.handles & (layout.handles - 1));
+    layout.handle = one ? 8 * (uint32_t)__builtin_ctz(layout.handles) : 0;
     return true;
+}
+
+/* One call at a time, with every other thread out of the tables. False: tracing is off. */
+static bool enter_alone(void) {
+    tm_lock_take(&tm_control_lock);
+    if (tm_gate != TM_GATE_OFF) {
+        tm_gate_close();
+        return true;
+    }
+    tm_lock_drop(&tm_control_lock);
+    return false;
+}
+
+static void leave_alone(void) {
+    tm_gate_open(true);
+    tm_lock_drop(&tm_control_lock);
+}
+
+static void end_watch(void) {
+    watch.thread = NULL;
+    want();
+    os_unmap(watch.rows, MOST_WATCHED * sizeof *watch.rows);
+    watch.rows = NULL;
 }
 
 int32_t tracemalloc_js_heap_watch(void) {
@@ -313,13 +385,13 @@ int32_t tracemalloc_js_heap_watch(void) {
     if (!self || !tm_v8_ready) return TM_ERROR_STATE;
     int32_t result = TM_ERROR_BUSY;
     tm_lock_take(&tm_control_lock);
-    if (!watch.thread && tm_js_heap_wanted.first == SIZE_MAX) {
+    if (!watch.thread) {
         watch.rows = os_map(MOST_WATCHED * sizeof *watch.rows);
         result = watch.rows ? TM_OK : TM_ERROR_NO_MEMORY;
         if (watch.rows) {
             watch.count = 0;
             watch.thread = self;
-            want(LEAST_RECORD, MOST_RECORD - LEAST_RECORD);
+            want();
         }
     }
     tm_lock_drop(&tm_control_lock);
@@ -327,63 +399,122 @@ int32_t tracemalloc_js_heap_watch(void) {
 }
 
 int32_t tracemalloc_js_heap_learn(const tm_js_heap_spec *spec) {
-    if (!watch.thread || watch.thread != tm_self) return TM_ERROR_STATE;
-    tm_lock_take(&tm_control_lock);
-    tm_gate_close();
-    want(SIZE_MAX, 0);
-    watch.thread = NULL;
+    if (!watch.thread || watch.thread != tm_self || !enter_alone()) return TM_ERROR_STATE;
     kind *found = os_map(sizeof *found);
-    bool done = false;
+    bool done = layout.known;
     for (uint32_t first = 0; found && first < watch.count && !done; first++) {
-        if (!watch.rows[first].block) continue;
+        if (!watch.rows[first].block || watch.rows[first].looked_at) continue;
         found->like = watch.rows[first];
         found->count = 0;
         for (uint32_t i = first; i < watch.count; i++) {
             if (!watch.rows[i].block || !same_kind(&watch.rows[i], &found->like)) continue;
+            watch.rows[i].looked_at = true;
             if (found->count < MOST_OF_KIND) found->rows[found->count++] = i;
         }
         if (found->count >= 2 * spec->count && found->count < MOST_OF_KIND)
             done = spec->confirm ? confirm_kind(found, spec) : learn_kind(found, spec);
-        /* Not again as the first of its kind. */
-        for (uint32_t i = 0; i < found->count; i++) watch.rows[found->rows[i]].block = 0;
     }
-    layout.known = done && spec->confirm;
+    layout.known = done && (layout.known || spec->confirm);
     if (found) os_unmap(found, sizeof *found);
-    os_unmap(watch.rows, MOST_WATCHED * sizeof *watch.rows);
-    watch.rows = NULL;
-    tm_gate_open(true);
-    tm_lock_drop(&tm_control_lock);
+    end_watch();
+    leave_alone();
     return done ? TM_OK : TM_ERROR_CALIBRATION;
+}
+
+/* Is the block a profiler of that interval, as far as is known what one looks like? */
+static bool is_profiler(const watched *block, uint64_t wanted) {
+    if (!block->block || (layout.known && block->size != layout.profiler_bytes)) return false;
+    if (layout.known) return profiler_has(block->block, layout.interval, wanted);
+    for (uint32_t at = 0; at + 8 <= block->size; at += 8)
+        if (profiler_has(block->block, at, wanted)) return true;
+    return false;
+}
+
+int32_t tracemalloc_js_heap_began(uint32_t bytes) {
+    if (!watch.thread || watch.thread != tm_self || !enter_alone()) return TM_ERROR_STATE;
+    const watched *found = NULL;
+    for (uint32_t i = 0; i < watch.count && !found; i++)
+        if (is_profiler(&watch.rows[i], bytes)) found = &watch.rows[i];
+    sampler *own = layout.known ? sampler_of(tm_self) : NULL;
+    if (own && found) {
+        own->profiler = found->block;
+        own->marked = own->gap = true;
+    }
+    end_watch();
+    leave_alone();
+    return found ? TM_OK : TM_ERROR_STATE;
+}
+
+/* ---- from an object to its record ---- */
+
+void tm_js_heap_learn_handle(uintptr_t slot) {
+    if (!watch.thread || watch.thread != tm_self || !layout.bytes || !enter_alone()) return;
+    uint64_t object = *(const uint64_t *)slot;
+    for (uint32_t word = 0; word < layout.bytes / 8; word++) {
+        uint32_t times = 0;
+        for (uint32_t i = 0; i < watch.count; i++) {
+            const watched *row = &watch.rows[i];
+            if (!row->block || row->size != layout.bytes || memcmp(row->returns, layout.returns, sizeof row->returns)) continue;
+            times += profiler_has(word_of(row->block, 8 * word), 0, object);
+        }
+        if (times != 1) layout.handles &= ~(1u << word);
+    }
+    layout.objects++;
+    leave_alone();
+}
+
+uintptr_t tm_js_heap_record_of(uintptr_t slot) {
+    if (!layout.known || !layout.handle || !tm_self || !enter_alone()) return 0;
+    uintptr_t found = 0;
+    tm_js_heap_settle();
+    const sampler *own = sampler_of(tm_self);
+    uint64_t object = *(const uint64_t *)slot;
+    size_t count = 0;
+    const tm_side_block *rows = own && own->profiler && !own->ended && tm_is_object(object) ? tm_side_rows(&count) : NULL;
+    for (size_t i = 0; i < count && !found; i++) {
+        if (!rows[i].node || rows[i].domain != TM_DOMAIN_JS_HEAP) continue;
+        uintptr_t record = rows[i].address;
+        if (word_of(record, layout.profiler) != own->profiler) continue;
+        const uint64_t *handle = (const uint64_t *)word_of(record, layout.handle);
+        if (handle && *handle == object) found = record;
+    }
+    leave_alone();
+    return found;
 }
 
 /* ---- control ---- */
 
 int32_t tracemalloc_js_heap_start(uint32_t bytes, uint32_t without_native) {
     tm_thread *self = tm_self ? tm_self : tm_thread_attach();
-    if (!self || !layout.known || !bytes) return TM_ERROR_STATE;
-    int32_t result = TM_OK;
+    if (!self || !layout.known || !bytes || bytes > INT32_MAX) return TM_ERROR_STATE;
+    int32_t result = TM_ERROR_NO_MEMORY;
     tm_lock_take(&tm_control_lock);
-    if (watch.thread) result = TM_ERROR_BUSY;
-    else if (interval && interval != bytes && sampler_count) result = TM_ERROR_STATE;
-    else if (!sampler_add(self)) result = TM_ERROR_NO_MEMORY;
-    else {
-        interval = bytes;
-        alone = without_native;
-        if (alone) want(0, SIZE_MAX);
-        else want(layout.bytes, 0);
+    if (sampler_add(self)) {
+        if (!interval) {
+            interval = bytes;
+            alone = without_native;
+        }
+        want();
+        result = (int32_t)interval;
     }
     tm_lock_drop(&tm_control_lock);
     return result;
 }
 
+void tracemalloc_js_heap_end(void) {
+    if (!enter_alone()) return;
+    sampler *own = tm_self ? sampler_of(tm_self) : NULL;
+    if (own) *own = (sampler){0};
+    leave_alone();
+}
+
 void tm_js_heap_stop(void) {
-    want(SIZE_MAX, 0);
-    watch.thread = NULL;
-    tm_js_heap_clear();
     memset(samplers, 0, sizeof samplers);
     __atomic_store_n(&sampler_count, 0, __ATOMIC_RELEASE);
-    interval = 0;
+    lost = interval = 0;
     alone = false;
+    if (watch.thread) end_watch();
+    else want();
 }
 
 int32_t tracemalloc_js_heap_state(void) {
@@ -393,4 +524,16 @@ int32_t tracemalloc_js_heap_state(void) {
     if (own) state = own->ended ? 2 : 1;
     tm_lock_drop(&tm_control_lock);
     return state;
+}
+
+static void count_unsampled(tm_thread *thread, void *count) {
+    if (thread->id && thread->ran_javascript && !sampler_of(thread)) ++*(uint32_t *)count;
+}
+
+uint32_t tracemalloc_js_heap_unsampled(void) {
+    uint32_t count = 0;
+    if (!enter_alone()) return 0;
+    if (interval) tm_each_thread(count_unsampled, &count);
+    leave_alone();
+    return count;
 }

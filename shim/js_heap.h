@@ -12,6 +12,19 @@
 
 #define TM_DOMAIN_JS_HEAP 1u
 
+/* Offsets are in bytes: of a record (*), of a profiler (+). */
+#define TM_JS_HEAP_LAYOUT(FIELD)                                                           \
+    FIELD(bytes)          /* of a record */                                                \
+    FIELD(size)           /* * u64, bytes of the object */                                 \
+    FIELD(profiler)       /* * whose it is */                                              \
+    FIELD(id)             /* * its number, from 1 */                                       \
+    FIELD(handle)         /* * leads to where the object's address is; 0: not known */     \
+    FIELD(profiler_bytes) /* of a profiler */                                              \
+    FIELD(interval)       /* + until confirmed: bits of the words that may be it */        \
+    FIELD(last_id)        /* + the same */                                                 \
+    FIELD(handles)        /* bits of the words of a record that may be the handle */       \
+    FIELD(objects)        /* that were searched for among the handles */
+
 /* Sizes of mallocs to be looked at: from `first`, so many more. None: SIZE_MAX, 0. Read by every malloc. */
 typedef struct tm_js_heap_sizes {
     size_t first, more;
@@ -32,11 +45,19 @@ void tm_js_heap_free(tm_thread *self, uintptr_t block);
 /* How many objects a sampled one of this many bytes stands for. */
 double tm_js_heap_weight(uint64_t size);
 
-/* With the gate closed: the calling thread's last record is taken in; or all are forgotten. */
-void tm_js_heap_settle(tm_thread *self);
+/* With the gate closed: all threads' last records are taken in; or, with the blocks, all are forgotten. */
+void tm_js_heap_settle(void);
 void tm_js_heap_clear(void);
 /* No isolate is sampled any more. */
 void tm_js_heap_stop(void);
+
+/*
+ * For Node-API, whose values are places where the engine keeps the address of an object, as its global handles are: a
+ * collection updates both. While the thread's mallocs are watched, finds out what of a record leads to the object; and the
+ * record of an object of the calling thread's heap, 0: there is none.
+ */
+void tm_js_heap_learn_handle(uintptr_t slot);
+uintptr_t tm_js_heap_record_of(uintptr_t slot);
 
 /* Records that were not understood, or that a sampler other than ours made. */
 uint64_t tm_js_heap_lost(void);

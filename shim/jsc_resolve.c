@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "js_heap.h"
 #include "jsc.h"
 #include "jsc_calibrate.h"
 
@@ -24,6 +25,8 @@ enum { NAPI_OK = 0 };
     FUNCTION(napi_get_cb_info, (napi_env, napi_callback_info, size_t *, napi_value *, napi_value *, void **))          \
     FUNCTION(napi_get_value_uint32, (napi_env, napi_value, uint32_t *))                                                \
     FUNCTION(napi_create_uint32, (napi_env, uint32_t, napi_value *))                                                   \
+    FUNCTION(napi_create_double, (napi_env, double, napi_value *))                                                     \
+    FUNCTION(napi_typeof, (napi_env, napi_value, int *))                                                               \
     FUNCTION(napi_create_error, (napi_env, napi_value, napi_value, napi_value *))                                      \
     FUNCTION(napi_create_string_utf8, (napi_env, const char *, size_t, napi_value *))                                  \
     FUNCTION(napi_get_value_string_utf8, (napi_env, napi_value, char *, size_t, size_t *))                             \
@@ -349,6 +352,28 @@ static napi_value call_resolve(napi_env env, napi_callback_info info) {
     return number(env, named);
 }
 
+static napi_value call_learn_handle(napi_env env, napi_callback_info info) {
+    napi_value arguments[8];
+    if (arguments_of(env, info, arguments)) tm_js_heap_learn_handle((uintptr_t)arguments[0]);
+    return NULL;
+}
+
+static napi_value call_record_of(napi_env env, napi_callback_info info) {
+    napi_value arguments[8], result = NULL;
+    uintptr_t record = arguments_of(env, info, arguments) ? tm_js_heap_record_of((uintptr_t)arguments[0]) : 0;
+    api.napi_create_double(env, (double)record, &result);
+    return result;
+}
+
+enum { NAPI_EXTERNAL = 8 };
+
+static napi_value call_is_pointer(napi_env env, napi_callback_info info) {
+    napi_value arguments[8];
+    int type = 0;
+    if (arguments_of(env, info, arguments)) api.napi_typeof(env, arguments[0], &type);
+    return number(env, type == NAPI_EXTERNAL);
+}
+
 TM_EXPORT napi_value napi_register_module_v1(napi_env env, napi_value exports);
 TM_EXPORT int32_t node_api_module_get_api_version_v1(void);
 
@@ -358,7 +383,9 @@ napi_value napi_register_module_v1(napi_env env, napi_value exports) {
     static const struct {
         const char *name;
         napi_callback call;
-    } all[] = {{"calibrate", call_calibrate}, {"attach", call_attach}, {"detach", call_detach}, {"resolve", call_resolve}};
+    } all[] = {{"calibrate", call_calibrate}, {"attach", call_attach}, {"detach", call_detach}, {"resolve", call_resolve},
+                 /* and for V8: */
+                 {"learnHandle", call_learn_handle}, {"recordOf", call_record_of}, {"isPointer", call_is_pointer}};
     if (!find_api()) return exports;
     for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
         napi_value function;

@@ -13,7 +13,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define TM_ABI_VERSION 7u
+#define TM_ABI_VERSION 8u
 #define TM_EXPORT __attribute__((visibility("default")))
 
 /* What tracemalloc_status() says. */
@@ -180,13 +180,25 @@ typedef struct tm_js_heap_spec {
     uint32_t confirm;            /* 0: learn; 1: what was learnt before must hold */
 } tm_js_heap_spec;
 
-/* Begins to watch; the learning ends it. TM_ERROR_CALIBRATION: V8's records were not recognised. */
+/*
+ * Begins to watch; one of the next two ends it. TM_ERROR_BUSY: another thread does. Learning gives TM_ERROR_CALIBRATION
+ * where V8's records were not recognised; what one thread has learnt holds for all.
+ */
 TM_EXPORT int32_t tracemalloc_js_heap_watch(void);
 TM_EXPORT int32_t tracemalloc_js_heap_learn(const tm_js_heap_spec *spec);
-/* The profiler of the calling thread's isolate is about to sample at this mean interval of bytes; with the native domain or without. */
+/* Has V8 begun to sample at this interval since? TM_ERROR_STATE: it has not; an isolate has one sampler, which another has. */
+TM_EXPORT int32_t tracemalloc_js_heap_began(uint32_t interval);
+/*
+ * The profiler of the calling thread's isolate is about to sample at this mean interval of bytes, and the native domain is
+ * traced or not. Where other isolates are sampled already, as those are. Returns the interval.
+ */
 TM_EXPORT int32_t tracemalloc_js_heap_start(uint32_t interval, uint32_t without_native);
+/* It did not, or does no more. */
+TM_EXPORT void tracemalloc_js_heap_end(void);
 /* 0: this isolate is not sampled; 1: it is; 2: the sampler that was watched is gone, someone else ended it. */
 TM_EXPORT int32_t tracemalloc_js_heap_state(void);
+/* Threads that run JavaScript and are not sampled, though others are. */
+TM_EXPORT uint32_t tracemalloc_js_heap_unsampled(void);
 
 /* The text of the calibration scripts, as far as the shim has to find it again. */
 typedef struct tm_v8_spec {

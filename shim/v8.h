@@ -292,6 +292,8 @@ typedef enum tm_v8_walk_end {
 tm_v8_walk_end tm_v8_walk(tm_thread *self, const uint64_t *fp, uint32_t limit, uint32_t **frames, uint32_t *count);
 /* The same as a node of the tree of tracebacks: what is as the walk before found it is not looked up again. */
 tm_v8_walk_end tm_v8_traceback(tm_thread *self, const uint64_t *fp, uint32_t limit, uint32_t *node);
+/* Takes note if the calling thread runs JavaScript, as a walk would; `fp` is below it. */
+void tm_v8_look_for_javascript(tm_thread *self, const uint64_t *fp);
 /* The calling thread's isolate; 0: it has none. */
 uint64_t tm_v8_isolate(void);
 uint64_t tm_v8_misses(void);

@@ -434,6 +434,14 @@ uint64_t tm_v8_isolate(void) {
     return tm_v8_ready ? load(os_thread_pointer() + (uint64_t)(int64_t)tm_v8.tls_isolate) : 0;
 }
 
+void tm_v8_look_for_javascript(tm_thread *self, const uint64_t *fp) {
+    uint64_t isolate = tm_v8_isolate();
+    if (!isolate) return;
+    uint64_t entry_sp = tm_v8.isolate_entry_sp ? load(isolate + (uint64_t)tm_v8.isolate_entry_sp) : 0;
+    uint64_t on_stack = entry_sp ? entry_sp : load(isolate + (uint64_t)tm_v8.isolate_exit_fp);
+    if (on_stack > (uint64_t)fp && on_stack < self->stack_high) self->ran_javascript = true;
+}
+
 /* Where a walk begins. */
 struct start {
     tm_v8_thread *v8;

@@ -61,10 +61,16 @@ export interface V8Shim extends Shim {
   /** Begins to watch this thread's mallocs; learning from them ends it. Results are those of control functions. */
   jsHeapWatch(): number;
   jsHeapLearn(spec: JsHeapSpec): number;
-  /** `alone`: without the native domain. */
+  /** Ends the watch, too: has a sampler of this interval begun since? */
+  jsHeapBegan(interval: number): number;
+  /** `alone`: without the native domain. Returns the interval, which is that of other threads if there are any. */
   jsHeapStart(interval: number, alone: boolean): number;
+  jsHeapEnd(): void;
   /** 0: the calling thread's heap is not sampled; 1: it is; 2: it was, until someone else ended it. */
   jsHeapState(): number;
+  jsHeapUnsampled(): number;
+  /** What takes objects. */
+  readonly jsHeapObjects: JsHeapObjects;
   /** The caller's frames as line, column (both from 1) and tiers, the most recent first. */
   v8Frames(most: number): Uint32Array;
 }
@@ -92,12 +98,26 @@ export interface JsHeapSpec {
   readonly confirm: boolean;
 }
 
+/** Functions of the shim that are given objects of V8's heap. */
+export interface JsHeapObjects {
+  /** While mallocs are watched: finds out how a record leads to its object. */
+  learnHandle(object: unknown): void;
+  /** Where the record of an object is; 0: there is none. */
+  recordOf(object: unknown): number;
+  /** Is it a pointer object of the runtime? 1: it is. */
+  isPointer(object: unknown): number;
+}
+
 /** Objects of the engine's heap while they are sampled. */
 export interface HeapSampler {
   /** Bytes between samples, on average. */
   readonly interval: number;
-  /** Did nobody else end it? */
-  isIntact(): boolean;
+  /** Ended: by someone else. */
+  state(): "off" | "on" | "ended";
+  /** How many threads run JavaScript whose objects are not sampled. */
+  unsampledThreads(): number;
+  /** By what address an object is known in the domain, if it is. */
+  recordOf(object: object): number | undefined;
   /** Leaves the engine as it was found. */
   close(): void;
 }

@@ -3,7 +3,7 @@ import { accessSync, constants, existsSync } from "node:fs";
 import process from "node:process";
 import { UnsupportedError } from "../model/errors.ts";
 import { abiVersion, Result } from "../tracer/abi.ts";
-import type { Backend, V8Shim } from "./backend.ts";
+import type { Backend, JsHeapObjects, V8Shim } from "./backend.ts";
 import { ensureShim, lastBuilt } from "./shim_file.ts";
 import { openV8 } from "./v8.ts";
 
@@ -60,8 +60,11 @@ const symbols = {
   tracemalloc_v8_report: { parameters: ["buffer", "i32"], result: "i32" },
   tracemalloc_js_heap_watch: { parameters: [], result: "i32" },
   tracemalloc_js_heap_learn: { parameters: ["buffer"], result: "i32" },
+  tracemalloc_js_heap_began: { parameters: ["u32"], result: "i32" },
   tracemalloc_js_heap_start: { parameters: ["u32", "u32"], result: "i32" },
+  tracemalloc_js_heap_end: { parameters: [], result: "void" },
   tracemalloc_js_heap_state: { parameters: [], result: "i32" },
+  tracemalloc_js_heap_unsampled: { parameters: [], result: "u32" },
   tracemalloc_v8_frames: { parameters: ["buffer", "i32"], result: "i32" },
 } as const;
 
@@ -71,7 +74,7 @@ const build = `deno run -A ${new URL("../../tools/build_shim.ts", import.meta.ur
 let shim: V8Shim | undefined;
 
 function openShim(path = shimPath()): V8Shim {
-  return shim ??= makeShim(openLibrary(path).symbols);
+  return shim ??= makeShim(path, openLibrary(path).symbols);
 }
 
 function granted(descriptor: Deno.PermissionDescriptor): boolean {
@@ -168,7 +171,17 @@ function openLibrary(path: string): Deno.DynamicLibrary<typeof symbols> {
   return library;
 }
 
-function makeShim(native: Deno.DynamicLibrary<typeof symbols>["symbols"]): V8Shim {
+let objects: JsHeapObjects | undefined;
+
+/** The shim once more, as a Node-API module: FFI takes no objects. */
+function loadModule(path: string): JsHeapObjects {
+  if (objects) return objects;
+  const loaded = { exports: {} as JsHeapObjects };
+  process.dlopen(loaded, path);
+  return objects = loaded.exports;
+}
+
+function makeShim(path: string, native: Deno.DynamicLibrary<typeof symbols>["symbols"]): V8Shim {
   const memory = new BigUint64Array(4);
   const takeImage = (image: Deno.PointerValue) => {
     if (image === null) return undefined;
@@ -198,8 +211,9 @@ function makeShim(native: Deno.DynamicLibrary<typeof symbols>["symbols"]): V8Shi
       if (x instanceof ArrayBuffer || x instanceof SharedArrayBuffer) {
         return native.buffer_address(new Uint8Array(x as ArrayBuffer));
       }
-      // Pointer objects have no prototype and nothing else of their own.
-      return Object.getPrototypeOf(x) === null ? native.pointer_address(x as Deno.PointerObject) : undefined;
+      // Of the frozen objects without a prototype, Node-API knows the pointers.
+      const isPointer = Object.getPrototypeOf(x) === null && Object.isFrozen(x) && loadModule(path).isPointer(x) === 1;
+      return isPointer ? native.pointer_address(x as Deno.PointerObject) : undefined;
     },
     save(path, first, second) {
       const name = new TextEncoder().encode(`${path}\0`);
@@ -229,7 +243,13 @@ function makeShim(native: Deno.DynamicLibrary<typeof symbols>["symbols"]): V8Shi
     jsHeapLearn: ({ first, step, count, rounds, interval, confirm }) =>
       native.tracemalloc_js_heap_learn(Uint32Array.of(first, step, count, rounds, interval, confirm ? 1 : 0)),
     jsHeapStart: (interval, alone) => native.tracemalloc_js_heap_start(interval, alone ? 1 : 0),
+    jsHeapBegan: native.tracemalloc_js_heap_began,
+    jsHeapEnd: native.tracemalloc_js_heap_end,
     jsHeapState: native.tracemalloc_js_heap_state,
+    jsHeapUnsampled: native.tracemalloc_js_heap_unsampled,
+    get jsHeapObjects() {
+      return loadModule(path);
+    },
     v8Frames(most) {
       const frames = new Uint32Array(3 * most);
       return frames.subarray(0, 3 * Math.max(0, native.tracemalloc_v8_frames(frames, most)));

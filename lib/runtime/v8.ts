@@ -1,11 +1,12 @@
 /** What the runtimes on V8 share: calibration, source positions, and the author's lines. */
-import inspector from "node:inspector";
+import type inspector from "node:inspector";
 import v8 from "node:v8";
 import vm from "node:vm";
 import { Level, Result, specLayout, Verdict } from "../tracer/abi.ts";
 import type { Engine, OriginalPosition, Position, ScriptText, V8Shim } from "./backend.ts";
 import { findSourceMap, mapPositions } from "./source_maps.ts";
 import { sampleHeap } from "./v8_heap.ts";
+import { closeSession, openSession } from "./v8_session.ts";
 
 /** Takes this long at the most, in milliseconds, to see all tiers; what was not seen by then is not decoded. */
 const calibrationLimit = 1500;
@@ -53,10 +54,11 @@ export function openV8(shim: V8Shim, runtime: V8Runtime): Engine {
     collectGarbage,
     nameRecorded() {},
     close() {
-      session?.post("Profiler.stop");
-      session?.post("Profiler.disable");
-      session?.disconnect();
+      if (!session) return;
+      session.post("Profiler.stop");
+      session.post("Profiler.disable");
       session = undefined;
+      closeSession();
     },
   };
 }
@@ -83,12 +85,7 @@ function findCollector(): () => void {
 let collector: (() => void) | undefined;
 
 function startProfiler(runtime: V8Runtime): inspector.Session {
-  const session = new inspector.Session();
-  try {
-    session.connect();
-  } catch (cause) {
-    throw runtime.refused("V8 keeps no source positions by itself", cause);
-  }
+  const session = openSession((cause) => runtime.refused("V8 keeps no source positions by itself", cause));
   session.post("Profiler.enable");
   session.post("Profiler.setSamplingInterval", { interval: 1e8 }); // microseconds
   session.post("Profiler.start");

@@ -2,10 +2,11 @@
  * The js-heap domain on V8: its sampling heap profiler runs, and the shim sees the records that it allocates and frees
  * (shim/js_heap.h).
  */
-import inspector from "node:inspector";
+import type inspector from "node:inspector";
 import { Result } from "../tracer/abi.ts";
 import { UnsupportedError } from "../model/errors.ts";
 import type { HeapSampler, V8Shim } from "./backend.ts";
+import { closeSession, isAttached, openSession } from "./v8_session.ts";
 
 /** Arrays by which the shim finds the records: their sizes are met nowhere else, four times each. */
 const arrays = { first: 1237, step: 7, count: 48, rounds: 4 } as const;
@@ -13,42 +14,51 @@ const arrays = { first: 1237, step: 7, count: 48, rounds: 4 } as const;
 /** Two different ones, for the second time confirms the first. */
 const calibrationIntervals = [1, 7] as const;
 
+/** An interval at which nothing is sampled, and that no word of V8's has by chance. */
+const unusualInterval = 536_870_923;
+
 let calibrated = false;
 
-/** Begins to sample the heap of the calling thread's isolate: one sample every so many bytes, on average. */
+/**
+ * Begins to sample the heap of the calling thread's isolate: one sample every so many bytes, on average; where other
+ * isolates are sampled already, as often as those.
+ */
 export function sampleHeap(
   shim: V8Shim,
   interval: number,
   alone: boolean,
   refused: (cause: unknown) => Error,
 ): HeapSampler {
-  const session = new inspector.Session();
+  const session = openSession(refused);
   try {
-    session.connect();
-  } catch (cause) {
-    throw refused(cause);
-  }
-  // An isolate has one sampler, and whoever asks for a second one gets the first with its interval.
-  session.post("HeapProfiler.stopSampling");
-  try {
-    if (!calibrated) calibrationIntervals.forEach((interval, i) => calibrate(shim, session, interval, i > 0));
-    calibrated = true;
-    const result = shim.jsHeapStart(interval, alone);
-    if (result !== Result.ok) throw new Error(`the shim did not begin to watch V8's samples (${result})`);
+    if (!calibrated) {
+      demandSampler(shim, session, unusualInterval);
+      stopSampling(session);
+      calibrationIntervals.forEach((interval, i) => calibrate(shim, session, interval, i > 0));
+      calibrated = true;
+    }
+    const own = shim.jsHeapStart(interval, alone);
+    if (own < 0) throw new Error(`the shim did not begin to watch V8's samples (${own})`);
+    try {
+      demandSampler(shim, session, own);
+    } catch (error) {
+      shim.jsHeapEnd();
+      throw error;
+    }
+    return {
+      interval: own,
+      state: () => (["off", "on", "ended"] as const)[shim.jsHeapState()]!,
+      unsampledThreads: shim.jsHeapUnsampled,
+      recordOf: (object) => shim.jsHeapObjects.recordOf(object) || undefined,
+      close() {
+        stopSampling(session);
+        closeSession();
+      },
+    };
   } catch (error) {
-    session.disconnect();
+    closeSession();
     throw error;
   }
-  startSampling(session, interval);
-  return {
-    interval,
-    isIntact: () => shim.jsHeapState() === 1,
-    close() {
-      // Not stopSampling, which makes a profile: seconds for a million samples.
-      session.post("HeapProfiler.disable");
-      session.disconnect();
-    },
-  };
 }
 
 /** Of the stack V8 keeps one frame: ours are found by the shim, and every one more makes each sample dearer. */
@@ -57,15 +67,45 @@ function startSampling(session: inspector.Session, samplingInterval: number): vo
   session.post("HeapProfiler.startSampling", { samplingInterval, stackDepth: 1 } as object);
 }
 
+/**
+ * By the command that is meant for it V8 makes a profile first: seconds for a million samples. The other also ends what
+ * everybody else records of the heap.
+ */
+function stopSampling(session: inspector.Session): void {
+  session.post(isAttached() ? "HeapProfiler.stopSampling" : "HeapProfiler.disable");
+}
+
+/** An isolate has one sampler, and whoever asks for a second one is told that all is well. */
+function demandSampler(shim: V8Shim, session: inspector.Session, interval: number): void {
+  watch(shim);
+  startSampling(session, interval);
+  if (shim.jsHeapBegan(interval) === Result.ok) return;
+  throw new UnsupportedError(
+    "V8 has one sampler of objects for each thread, and someone else uses it (DevTools, or a session of the program's " +
+      'own): end that, or trace without "js-heap"',
+  );
+}
+
+/** Only one thread at a time can have its mallocs watched. */
+function watch(shim: V8Shim): void {
+  let watched = shim.jsHeapWatch();
+  for (const end = performance.now() + 5000; watched === Result.busy && performance.now() < end;) {
+    Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 5);
+    watched = shim.jsHeapWatch();
+  }
+  if (watched !== Result.ok) throw new Error(`the shim did not begin to watch mallocs (${watched})`);
+}
+
 function calibrate(shim: V8Shim, session: inspector.Session, interval: number, confirm: boolean): void {
   const { first, step, count, rounds } = arrays;
   const kept: unknown[][] = new Array(rounds * count);
-  const watched = shim.jsHeapWatch();
-  if (watched !== Result.ok) throw new Error(`the shim did not begin to watch mallocs (${watched})`);
+  const objects = confirm ? shim.jsHeapObjects : undefined;
+  watch(shim);
   startSampling(session, interval);
   for (let i = 0; i < rounds * count; i++) kept[i] = new Array(first + step * (i % count));
+  for (let i = 0; i < kept.length; i += 16) objects?.learnHandle(kept[i]!);
   const learnt = shim.jsHeapLearn({ ...arrays, interval, confirm });
-  session.post("HeapProfiler.disable");
+  stopSampling(session);
   if (learnt !== Result.ok || kept.length !== rounds * count) {
     throw new UnsupportedError(
       "the js-heap domain is not to be had here: the records of V8's heap profiler are not as expected; " +

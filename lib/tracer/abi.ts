@@ -1,7 +1,7 @@
 /** The shim's ABI, as shim/tracemalloc.h states it. */
 
 /** Changes with every change of meaning; the shim must say the same. */
-export const abiVersion = 7;
+export const abiVersion = 8;
 
 /** Bits of `Shim.status()`. */
 export const Status = { tracing: 1, preloaded: 2 } as const;

@@ -1,4 +1,5 @@
 /** Single blocks: where an object's memory comes from, and memory that is traced by hand. */
+import { Domain } from "../model/domain.ts";
 import { TracemallocError } from "../model/errors.ts";
 import type { Traceback } from "../model/traceback.ts";
 import { Result } from "./abi.ts";
@@ -7,7 +8,9 @@ import { blockTraceback, needTracing, tracingShim } from "./tracing.ts";
 /**
  * Where the memory of an object was allocated.
  *
- * Of an ordinary object it is not known: the engine's own heap is not traced.
+ * Of a buffer or a view on one that is where its bytes were. Of other objects and functions it is known, on Deno, where the
+ * domain `"js-heap"` has met them: with `jsInterval: 1` all that were made since, by this thread. It takes a look at every
+ * object that is known.
  *
  * @example
  * ```ts
@@ -18,9 +21,8 @@ import { blockTraceback, needTracing, tracingShim } from "./tracing.ts";
  * assertEquals(getObjectTraceback(new Uint8Array(8)), null);
  * ```
  *
- * @param x An `ArrayBuffer` or `SharedArrayBuffer`, a view on one, or where a native block begins: an address, or the
- * runtime's pointer object.
- * @returns The traceback, or `null`: it was allocated while not tracing or not by `malloc`, or tracing is off.
+ * @param x An object or a function, or where a native block begins: an address, or the runtime's pointer object.
+ * @returns The traceback, or `null`: it was not traced when it was allocated, or tracing is off.
  * @throws {TypeError} When `x` is none of these.
  */
 export function getObjectTraceback(
@@ -31,16 +33,14 @@ export function getObjectTraceback(
     const address = toAddress(x);
     return shim ? blockTraceback(0, address) : null;
   }
-  if (typeof x !== "object" || x === null) {
-    throw new TypeError(`expected a buffer, a view, a pointer or an address, not ${x === null ? "null" : typeof x}`);
+  if ((typeof x !== "object" && typeof x !== "function") || x === null) {
+    throw new TypeError(`expected an object, a function, a pointer or an address, not ${x === null ? "null" : typeof x}`);
   }
-  const memory = ArrayBuffer.isView(x) ? x.buffer : x;
   if (!shim) return null;
-  const address = shim.addressOf(memory);
-  if (address === undefined) {
-    throw new TypeError("expected a buffer, a view, a pointer or an address, not another object");
-  }
-  return blockTraceback(0, address);
+  const address = shim.addressOf(ArrayBuffer.isView(x) ? x.buffer : x);
+  if (address !== undefined) return blockTraceback(Domain.native, address);
+  const record = needTracing().heapSampler?.recordOf(x);
+  return record === undefined ? null : blockTraceback(Domain["js-heap"], BigInt(record));
 }
 
 /**

@@ -89,23 +89,33 @@ export function start(nframe = 1, options: StartOptions = {}): void {
   }
   checkOptions(options);
   if (isTracing()) return;
-  const opened = open();
+  const opened = open(), joins = isTracingAlready(opened.shim);
   opened.shim.sample(options.sampleBytes ?? 1);
   const result = opened.shim.start(nframe, options.nativeFrames ? StartFlag.mixed : 0);
   if (result === Result.noMemory) throw new UnsupportedError("there is no address space left for the tracer's tables");
   if (result !== Result.ok) throw new Error(`the shim did not start (${result})`);
   tracing = opened;
   try {
-    sampleHeap(opened, options);
+    sampleHeap(opened, options, joins);
   } catch (error) {
-    stop();
+    if (joins) leave(opened);
+    else stop();
     throw error;
   }
 }
 
-function sampleHeap(tracing: Tracing, { domains = ["native"], jsInterval = defaultJsInterval }: StartOptions): void {
+/** By another thread, or by the command line. */
+function isTracingAlready(shim: Shim): boolean {
+  return (shim.status() & Status.tracing) !== 0;
+}
+
+function sampleHeap(
+  tracing: Tracing,
+  { domains = ["native"], jsInterval = defaultJsInterval }: StartOptions,
+  joins: boolean,
+): void {
   if (!domains.includes("js-heap")) return;
-  const { shim, engine } = tracing, alone = !domains.includes("native");
+  const { shim, engine } = tracing, alone = !joins && !domains.includes("native");
   tracing.heapSampler = muted(shim, () => engine.sampleHeap(jsInterval, alone));
   if (alone) shim.clear();
 }
@@ -168,7 +178,7 @@ function open(shimPath?: string): Tracing {
 /** In a process that `tracemalloc run` started with the shim preloaded and tracing: takes over the naming. */
 export function joinTracing(shimPath: string, options: StartOptions): void {
   tracing = open(shimPath);
-  sampleHeap(tracing, options);
+  sampleHeap(tracing, options, false);
 }
 
 /**
@@ -185,9 +195,13 @@ export function joinTracing(shimPath: string, options: StartOptions): void {
  */
 export function stop(): void {
   if (!tracing) return;
-  const { shim, engine, heapSampler } = tracing;
+  tracing.shim.stop();
+  leave(tracing);
+}
+
+/** This thread has no more to do with it. */
+function leave({ heapSampler, engine }: Tracing): void {
   tracing = undefined;
-  shim.stop();
   heapSampler?.close();
   engine.close();
 }
@@ -211,11 +225,7 @@ export function isTracing(): boolean {
 
 /** What is traced now: the shim is the process's, and another thread can have stopped it. */
 function current(): Tracing | undefined {
-  if (tracing && !(tracing.shim.status() & Status.tracing)) {
-    tracing.heapSampler?.close();
-    tracing.engine.close();
-    tracing = undefined;
-  }
+  if (tracing && !isTracingAlready(tracing.shim)) leave(tracing);
   return tracing;
 }
 
@@ -426,7 +436,11 @@ function metadataOf({ backend, engine, heapSampler }: Tracing, createdAt: number
   if (engine.refusal !== undefined) calibration.set("refused", engine.refusal);
   if (heapSampler) {
     calibration.set("js-heap", `one sample every ${heapSampler.interval} B`);
-    if (!heapSampler.isIntact()) calibration.set("js-heap ended", "someone else stopped the engine's sampling");
+    if (heapSampler.state() === "ended") {
+      calibration.set("js-heap ended", "someone else stopped the engine's sampling of this thread's objects");
+    }
+    const threads = heapSampler.unsampledThreads();
+    if (threads > 0) calibration.set("js-heap threads not sampled", `${threads}, which did not call start()`);
   }
   const { runtime, runtimeVersion, platform } = backend;
   return { runtime, runtimeVersion, engine: backend.engine, platform, createdAt, calibration };

@@ -23,8 +23,10 @@ static void show_to_libraries(void);
 
 uint32_t tracemalloc_abi(void) { return TM_ABI_VERSION; }
 
+static uint32_t starts;
+
 uint32_t tracemalloc_status(void) {
-    return (tm_gate != TM_GATE_OFF ? TM_STATUS_TRACING : 0) | (tm_preloaded ? TM_STATUS_PRELOADED : 0);
+    return (tm_gate != TM_GATE_OFF ? TM_STATUS_TRACING : 0) | (tm_preloaded ? TM_STATUS_PRELOADED : 0) | starts << TM_STATUS_STARTS;
 }
 
 int32_t tracemalloc_start(uint32_t nframe, uint32_t flags) {
@@ -42,6 +44,7 @@ int32_t tracemalloc_start(uint32_t nframe, uint32_t flags) {
             tm_gate_close();
             tm_traced_reset(true);
             tm_gate_open(true);
+            starts++;
             if (!tm_preloaded) tm_slots_patch();
             tm_mimalloc_install();
             show_to_libraries();

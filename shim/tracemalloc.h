@@ -19,6 +19,7 @@
 /* What tracemalloc_status() says. */
 #define TM_STATUS_TRACING 1u   /* blocks are being recorded */
 #define TM_STATUS_PRELOADED 2u /* malloc of this process is ours; otherwise slots are patched while tracing */
+#define TM_STATUS_STARTS 8u /* from this bit on: how often tracing was started in this process */
 
 /* Results of the control functions: 0 or one of these. */
 #define TM_OK 0

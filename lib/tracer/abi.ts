@@ -3,8 +3,8 @@
 /** Changes with every change of meaning; the shim must say the same. */
 export const abiVersion = 8;
 
-/** Bits of `Shim.status()`. */
-export const Status = { tracing: 1, preloaded: 2 } as const;
+/** Bits of `Shim.status()`, and where the number of starts so far begins. */
+export const Status = { tracing: 1, preloaded: 2, starts: 8 } as const;
 
 /** Flags of `Shim.start()`. */
 export const StartFlag = { mixed: 1 } as const;

@@ -17,6 +17,8 @@ export interface Tracing {
   readonly shim: Shim;
   readonly engine: Engine;
   readonly namer: Namer;
+  /** Of the process, at this number of which this thread began or joined. */
+  readonly starts: number;
   /** Samples the objects of the engine's heap; undefined where that domain is not traced. */
   heapSampler?: HeapSampler | undefined;
 }
@@ -94,11 +96,11 @@ export function start(nframe = 1, options: StartOptions = {}): void {
   const result = opened.shim.start(nframe, options.nativeFrames ? StartFlag.mixed : 0);
   if (result === Result.noMemory) throw new UnsupportedError("there is no address space left for the tracer's tables");
   if (result !== Result.ok) throw new Error(`the shim did not start (${result})`);
-  tracing = opened;
+  tracing = { ...opened, starts: startsOf(opened.shim) };
   try {
-    sampleHeap(opened, options, joins);
+    sampleHeap(tracing, options, joins);
   } catch (error) {
-    if (joins) leave(opened);
+    if (joins) leave(tracing);
     else stop();
     throw error;
   }
@@ -107,6 +109,10 @@ export function start(nframe = 1, options: StartOptions = {}): void {
 /** By another thread, or by the command line. */
 function isTracingAlready(shim: Shim): boolean {
   return (shim.status() & Status.tracing) !== 0;
+}
+
+function startsOf(shim: Shim): number {
+  return shim.status() >>> Status.starts;
 }
 
 function sampleHeap(
@@ -172,7 +178,7 @@ function open(shimPath?: string): Tracing {
       `tracemalloc: native frames only, for ${backend.engine} is not laid out as expected: ${engine.refusal}`,
     );
   }
-  return { backend, shim, engine, namer: new Namer(engine.originalPositions) };
+  return { backend, shim, engine, namer: new Namer(engine.originalPositions), starts: startsOf(shim) };
 }
 
 /** In a process that `tracemalloc run` started with the shim preloaded and tracing: takes over the naming. */
@@ -223,9 +229,9 @@ export function isTracing(): boolean {
   return current() !== undefined;
 }
 
-/** What is traced now: the shim is the process's, and another thread can have stopped it. */
+/** What is traced now: the shim is the process's, and another thread can have stopped it, and started it again. */
 function current(): Tracing | undefined {
-  if (tracing && !isTracingAlready(tracing.shim)) leave(tracing);
+  if (tracing && (!isTracingAlready(tracing.shim) || startsOf(tracing.shim) !== tracing.starts)) leave(tracing);
   return tracing;
 }
 

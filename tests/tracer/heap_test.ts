@@ -162,6 +162,74 @@ api.takeSnapshot().dump("${join(folder, "foreign")}");`,
   assertMatch(stdout, /js-heap ended +someone else stopped/);
 });
 
+/** A worker that is sampled, and makes 1000 objects at its line 6, when it is told to. */
+const worker = `import * as api from "${root}mod.ts";
+const kept: object[] = [];
+addEventListener("message", ({ data }) => {
+  if (data === "start") api.start(9, { domains: ["js-heap"], jsInterval: 1024 });
+  if (data === "stop") api.stop();
+  if (data === "make") for (let i = 0; i < 1000; i++) kept.push({ i });
+  postMessage(api.isTracing());
+});`;
+
+const withWorkers = `
+const workers = Array.from({ length: 3 }, () => new Worker(new URL("./heap_worker.ts", import.meta.url), { type: "module" }));
+const tell = (worker: Worker, what: string) =>
+  new Promise<boolean>((resolve, reject) => {
+    worker.onmessage = ({ data }) => resolve(data);
+    worker.onerror = reject;
+    worker.postMessage(what);
+  });
+const metadata = () => {
+  api.takeSnapshot().dump("${join(folder, "workers")}");
+  return spawnSync(Deno.execPath(), ["run", "-A", "${root}cli.ts", "info", "${join(folder, "workers")}"], { encoding: "utf8" }).stdout;
+};`;
+
+test("workers are sampled, each when it starts; their objects die with them; who is not sampled is counted", () => {
+  writeFileSync(join(folder, "heap_worker.ts"), worker);
+  const output = run(
+    "workers",
+    `import { spawnSync } from "node:child_process";
+api.start(1, { domains: ["js-heap"], jsInterval: 1 });
+${withWorkers}
+const count = () => {
+  let sum = 0;
+  for (const { traceback } of api.takeSnapshot().traces) {
+    const { filename, lineno } = traceback.at(-1)!;
+    if (filename.endsWith("heap_worker.ts") && lineno === 6) sum++;
+  }
+  return sum;
+};
+for (const worker of workers) await tell(worker, "nothing");
+console.log(/js-heap threads not sampled +3/.test(metadata()));
+for (const worker of workers) {
+  await tell(worker, "make");
+  console.log(await tell(worker, "start"), await tell(worker, "make"));
+}
+// All that one turn makes, and for the first a few more: maps and feedback.
+const all = count();
+console.log(all >= 3000 && all < 3200 || all, metadata().includes("not sampled"));
+workers[0]!.terminate();
+for (const end = Date.now() + 20_000; count() > all - 1000 && Date.now() < end;) await new Promise((resolve) => setTimeout(resolve, 10));
+const left = count();
+console.log(left >= 2000 && left < 2150 || left);
+// Any thread stops it for all.
+console.log(await tell(workers[1]!, "stop"), await tell(workers[2]!, "nothing"), api.isTracing());
+api.start(1, { domains: ["js-heap"], jsInterval: 1 });
+await tell(workers[2]!, "make");
+console.log(count(), await tell(workers[2]!, "start"));
+await tell(workers[2]!, "make");
+console.log(count() >= 1000);
+for (const worker of workers) worker.terminate();
+api.stop();`,
+    ["--v8-flags=--no-maglev"],
+  );
+  assertEquals(
+    output,
+    "true\n" + "true true\n".repeat(3) + "true false\ntrue\nfalse false false\n0 true\ntrue\n",
+  );
+});
+
 test("what is wrong with the options is said", () => {
   const output = run(
     "options",

@@ -524,6 +524,23 @@ static bool makes_object(tm_tagged code, uintptr_t start, uint64_t pc_offset) {
     return false;
 }
 
+static bool count_entry(int64_t code, uint64_t raw, void *context) {
+    (void)code, (void)raw;
+    ++*(uint64_t *)context;
+    return true;
+}
+
+/*
+ * Does the table say where objects are made? Maglev's knows calls only, and TurboFan's too, unless details were asked for
+ * when it compiled: then what it says is where the last call was, or the call of what is inlined. A table with more entries
+ * than there are calls (V8 src/codegen/safepoint-table.h: the first word is their number) has details.
+ */
+static bool has_details(tm_tagged code, uintptr_t start, const tm_bytes *table) {
+    uint64_t entries = 0;
+    tm_v8_each_position(table, tm_v8.positions_shift, count_entry, &entries);
+    return entries > tm_read32(start + tm_read32((code & ~3ull) + (uint64_t)tm_v8.code_size));
+}
+
 static tm_v8_decoded optimised(tm_tagged shared, tm_tagged code, uintptr_t start, uint64_t pc_offset, bool maglev, tm_v8_site *sites, int *count) {
     uint32_t tier = maglev ? TM_TIER_MAGLEV : TM_TIER_TURBOFAN;
     deopt deopt;
@@ -536,14 +553,15 @@ static tm_v8_decoded optimised(tm_tagged shared, tm_tagged code, uintptr_t start
     uint64_t raw;
     bool in_table = tm_v8_bytes(tm_v8_field(code, tm_v8.code_positions), &table) &&
                     tm_v8_position(&table, (int64_t)pc_offset - 1, false, tm_v8.positions_shift, &raw);
+    bool vague = makes_object(code, start, pc_offset) && (maglev || !in_table || !has_details(code, start, &table));
     /*
      * Maglev's own table is wrong inside peeled loops, so there the translation comes first. TurboFan's is empty in
      * code compiled before positions were asked for.
      */
-    if (has_deopt && (maglev || !in_table) &&
+    if (has_deopt && (maglev || !in_table || vague) &&
         sites_of_translation(&deopt, translation_of(code, start, &deopt, pc_offset, maglev), tier, sites, count))
         return TM_V8_COMPILED;
-    if (maglev && makes_object(code, start, pc_offset)) { /* its table knows calls only, and says where the last one was */
+    if (vague) {
         if (!has_deopt || tm_v8_inlines(&(tm_v8_identity){.data = deopt.data})) return TM_V8_UNKNOWN;
         sites[0] = (tm_v8_site){shared, -1, tier};
         *count = 1;

@@ -162,6 +162,44 @@ api.takeSnapshot().dump("${join(folder, "foreign")}");`,
   assertMatch(stdout, /js-heap ended +someone else stopped/);
 });
 
+test("code that was compiled before positions were kept says where it makes objects, or nothing: no wrong line", () => {
+  const source = `let kept: object[] = [];
+const make = () => void kept.push({ kept });
+function pass() {
+  for (let i = 0; i < 2000; i++) make();
+}
+function statements() {
+  let sum = 0;
+  for (let i = 0; i < 2000; i++) {
+    sum += kept.length;
+    kept.push([i, i]);
+    sum--;
+    kept.push(new Map());
+  }
+  return sum;
+}
+const begin = () => api.start(1, { domains: ["js-heap"], jsInterval: 1 });
+begin();
+pass(); // now V8 knows the positions of its bytecode
+api.stop();
+for (let i = 0; i < 150; i++) {
+  pass();
+  statements();
+  kept = [];
+}
+begin();
+pass();
+statements();
+const found: Record<string, number> = {};
+for (const { traceback, count } of api.takeSnapshot().statistics("lineno")) {
+  const { filename, lineno } = traceback.at(0)!;
+  if (count > 900) found[filename === "<unknown>" || lineno === 0 ? "none" : String(lineno)] = count;
+}
+const wrong = Object.keys(found).filter((line) => !["none", "3", "11", "13"].includes(line));
+console.log(wrong, found["13"]! >= 4000 && found["13"]! < 4100 || found);`;
+  for (const flags of [[], ["--v8-flags=--no-maglev"]]) assertEquals(run("before", source, flags), "[] true\n");
+});
+
 /** A worker that is sampled, and makes 1000 objects at its line 6, when it is told to. */
 const worker = `import * as api from "${root}mod.ts";
 const kept: object[] = [];

@@ -347,6 +347,8 @@ static bool confirm_kind(const kind *kind, const tm_js_heap_spec *spec) {
     if (!holds_sizes(kind, layout.size, spec) || !holds_ids(kind, layout.id) || !holds_one_pointer(kind, layout.profiler))
         return false;
     uintptr_t profiler = word(kind, 0, layout.profiler);
+    const watched *block = watched_at(profiler);
+    if (!block || block->size != layout.profiler_bytes) return false;
     layout.interval &= profiler_words(profiler, spec->interval);
     layout.last_id &= profiler_words(profiler, word(kind, kind->count - 1, layout.id));
     if (!layout.interval || !layout.last_id) return false;
@@ -486,10 +488,11 @@ uintptr_t tm_js_heap_record_of(uintptr_t slot) {
 
 int32_t tracemalloc_js_heap_start(uint32_t bytes, uint32_t without_native) {
     tm_thread *self = tm_self ? tm_self : tm_thread_attach();
-    if (!self || !layout.known || !bytes || bytes > INT32_MAX) return TM_ERROR_STATE;
+    if (!self || !bytes || bytes > INT32_MAX) return TM_ERROR_STATE;
     int32_t result = TM_ERROR_NO_MEMORY;
     tm_lock_take(&tm_control_lock);
     if (sampler_add(self)) {
+        sampler_of(self)->ended = !layout.known; /* the engine's own profile has to do */
         if (!interval) {
             interval = bytes;
             alone = without_native;

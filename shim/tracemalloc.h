@@ -191,7 +191,8 @@ TM_EXPORT int32_t tracemalloc_js_heap_learn(const tm_js_heap_spec *spec);
 TM_EXPORT int32_t tracemalloc_js_heap_began(uint32_t interval);
 /*
  * The profiler of the calling thread's isolate is about to sample at this mean interval of bytes, and the native domain is
- * traced or not. Where other isolates are sampled already, as those are. Returns the interval.
+ * traced or not. Where other isolates are sampled already, as those are. Returns the interval. Where nothing was learnt, no
+ * records are taken in.
  */
 TM_EXPORT int32_t tracemalloc_js_heap_start(uint32_t interval, uint32_t without_native);
 /* It did not, or does no more. */

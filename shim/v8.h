@@ -76,6 +76,8 @@ extern tm_v8_layout tm_v8;
 extern uint32_t tm_v8_levels;
 /* Calibration has ended and was accepted: frames of JavaScript are walked. */
 extern bool tm_v8_ready;
+/* Positions are kept because a profiler runs: not in code that was compiled before. */
+extern bool tm_v8_profiled;
 /* bytecode sizes in three rows (operand scale 1, 2, 4); operand counts of the translation opcodes */
 extern const uint8_t *tm_v8_bytecode_sizes;
 extern const int32_t *tm_v8_translation_operands;

@@ -1138,6 +1138,7 @@ int32_t tracemalloc_v8_end(int32_t accept) {
         for (unsigned i = 0; i < sizeof LEVELS / sizeof *LEVELS; i++)
             if (tm_v8_levels >> i & 1) say(" %s", LEVELS[i]);
         say("\n");
+        tm_v8_profiled = accept == TM_V8_ACCEPT_PROFILED;
         say("positions %s\n", accept == TM_V8_ACCEPT_PROFILED ? "profiler" : "kept");
         TM_V8_LAYOUT(SAY)
     }

@@ -1,3 +1,4 @@
+import type { SnapshotMetadata } from "../model/columns.ts";
 import { Dictionary } from "../model/dictionary.ts";
 import { formatSize, formatSizeDiff } from "../model/format_number.ts";
 import { Grouping } from "../model/group.ts";
@@ -5,6 +6,7 @@ import type { StatisticDiff } from "../model/statistic_diff.ts";
 import type { Arguments } from "./arguments.ts";
 import type { Command } from "./command.ts";
 import { print } from "./output.ts";
+import { printNotes } from "./notes.ts";
 import { operand, partialOption, readInto } from "./read.ts";
 import { readStatisticsOptions, statisticsOptions, type StatisticsSettings } from "./statistics_options.ts";
 import { statisticsTable } from "./statistics_table.ts";
@@ -28,8 +30,10 @@ export const diff: Command = {
       grouping: new Grouping(keyType, { cumulative, filters, dictionary: groups }),
       whole: new Grouping("filename", { filters, dictionary: files }),
     })) as [GroupingPair, GroupingPair];
+    let newest: SnapshotMetadata = {};
     for (const [i, { grouping, whole }] of pair.entries()) {
-      await readInto(operand(args, i), cumulative ? [grouping, whole] : [grouping], args.has(partialOption.name));
+      const targets = cumulative ? [grouping, whole] : [grouping];
+      ({ metadata: newest } = await readInto(operand(args, i), targets, args.has(partialOption.name)));
     }
     const [older, newer] = pair;
     const differences = newer.grouping.compareTo(older.grouping);
@@ -38,6 +42,7 @@ export const diff: Command = {
     if (settings.json) print(diffJson(differences, total, settings));
     else if (terminal === null) print(diffText(differences, total, settings));
     else print(diffTable(differences, total, settings, terminal));
+    printNotes(newest);
     return 0;
   },
 };

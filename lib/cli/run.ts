@@ -26,6 +26,7 @@ import { isJsInterval, maxJsInterval, tracedDomains } from "../tracer/tracing.ts
 import { type Arguments, UsageError } from "./arguments.ts";
 import type { Command } from "./command.ts";
 import { canShowLive, LiveScreen, LiveView } from "./live.ts";
+import { printNotes } from "./notes.ts";
 import { printError } from "./output.ts";
 import { sum, topText } from "./top.ts";
 import { type KnownNames, type NamingCommand, snapshotOfTransfer } from "./transfers.ts";
@@ -511,10 +512,11 @@ function reportSnapshots(plan: Plan, folder: string, pid: number | undefined, si
     return;
   }
   const output = outputOf(plan, transferName, pid);
-  const { snapshot, createdAt } = writeSnapshot(plan, transfer, output);
+  const { snapshot, createdAt, metadata } = writeSnapshot(plan, transfer, output);
   const settings = { keyType: "lineno", cumulative: false, limit: 10, filters: [], json: false } as const;
   const statistics = snapshot.statistics("lineno");
   printError(topText(statistics, sum(statistics), settings));
+  printNotes(metadata);
   const age = (endedAt - createdAt) / 1000;
   if (signal === "SIGKILL") {
     printError(`The program was killed: this is the last snapshot, of ${age.toFixed(1)} s before.\n`);

@@ -4,6 +4,7 @@ import type { Statistic } from "../model/statistic.ts";
 import type { Arguments } from "./arguments.ts";
 import type { Command } from "./command.ts";
 import { print } from "./output.ts";
+import { printNotes } from "./notes.ts";
 import { operand, partialOption, readInto } from "./read.ts";
 import { readStatisticsOptions, statisticsOptions, type StatisticsSettings } from "./statistics_options.ts";
 import { statisticsTable } from "./statistics_table.ts";
@@ -23,13 +24,15 @@ export const top: Command = {
     const grouping = new Grouping(keyType, { cumulative, filters });
     // Cumulative groups overlap: only others add up to the whole.
     const whole = cumulative ? new Grouping("filename", { filters }) : grouping;
-    await readInto(operand(args, 0), [...new Set([grouping, whole])], args.has(partialOption.name));
+    const targets = [...new Set([grouping, whole])];
+    const { metadata } = await readInto(operand(args, 0), targets, args.has(partialOption.name));
     const statistics = grouping.statistics();
     const total = sum(whole === grouping ? statistics : whole.statistics());
     const terminal = outputTerminal();
     if (settings.json) print(topJson(statistics, total, settings));
     else if (terminal === null) print(topText(statistics, total, settings));
     else print(topTable(statistics, total, settings, terminal));
+    printNotes(metadata);
     return 0;
   },
 };

@@ -1,6 +1,7 @@
 import { spawnSync } from "node:child_process";
 import { readFileSync, statSync } from "node:fs";
 import { TracemallocError } from "../model/errors.ts";
+import type { SnapshotMetadata } from "../model/columns.ts";
 import type { Snapshot } from "../model/snapshot.ts";
 import { type NamedFrame, Namer } from "../tracer/naming.ts";
 import { type RawImage, readTransfer, snapshotOf } from "../tracer/traced_image.ts";
@@ -17,7 +18,8 @@ export interface KnownNames {
 }
 
 /**
- * The snapshot of a transfer that a traced process left, and when it was taken, in milliseconds since 1970. Without a
+ * The snapshot of a transfer that a traced process left, when it was taken, in milliseconds since 1970, and what the process
+ * said of itself. Without a
  * command all frames that could be named have their names in the image. `known` is kept from one transfer of a process to
  * the next: naming costs a process.
  */
@@ -26,7 +28,7 @@ export function snapshotOfTransfer(
   command: NamingCommand | undefined,
   withMetadata: boolean,
   known: KnownNames = { names: [] },
-): { snapshot: Snapshot; createdAt: number } {
+): { snapshot: Snapshot; createdAt: number; metadata: SnapshotMetadata } {
   const bytes = new Uint8Array(readFileSync(path));
   const raw = readTransfer(bytes);
   const createdAt = Math.trunc(statSync(path).mtimeMs);
@@ -36,8 +38,9 @@ export function snapshotOfTransfer(
   }
   const { names } = known;
   return {
-    snapshot: snapshotOf({ image: raw.image, names, metadata: { ...raw.metadata, createdAt } }, withMetadata),
+    snapshot: snapshotOf({ ...raw, names, metadata: { ...raw.metadata, createdAt } }, withMetadata),
     createdAt,
+    metadata: raw.metadata,
   };
 }
 

@@ -108,6 +108,22 @@ export interface JsHeapObjects {
   isPointer(object: unknown): number;
 }
 
+/** Objects of the engine's heap by the function that made them. */
+export interface FunctionProfile {
+  /** Milliseconds since 1970. */
+  readonly takenAt: number;
+  readonly rows: readonly ProfiledRow[];
+}
+
+/** Alike objects. */
+export interface ProfiledRow {
+  /** Where the functions begin that were on the stack, the most recent last. */
+  readonly frames: readonly (Position & { readonly url: string })[];
+  /** Bytes of one. */
+  readonly size: number;
+  readonly count: number;
+}
+
 /** Objects of the engine's heap while they are sampled. */
 export interface HeapSampler {
   /** Bytes between samples, on average. */
@@ -118,6 +134,12 @@ export interface HeapSampler {
   unsampledThreads(): number;
   /** By what address an object is known in the domain, if it is. */
   recordOf(object: object): number | undefined;
+  /** Why it is known which function made an object, and not the line; `undefined`: lines are known. */
+  readonly noLines: string | undefined;
+  /** Where lines are not known: the latest of the engine's own profiles, if there is one yet; the shim knows no objects. */
+  profile(): FunctionProfile | undefined;
+  /** Forgets what {@linkcode profile} is of. */
+  clear(): void;
   /** Leaves the engine as it was found. */
   close(): void;
 }

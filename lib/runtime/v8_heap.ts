@@ -6,6 +6,7 @@ import type inspector from "node:inspector";
 import { Result } from "../tracer/abi.ts";
 import { UnsupportedError } from "../model/errors.ts";
 import type { HeapSampler, V8Shim } from "./backend.ts";
+import { FunctionSampler } from "./v8_functions.ts";
 import { closeSession, isAttached, openSession } from "./v8_session.ts";
 
 /** Arrays by which the shim finds the records: their sizes are met nowhere else, four times each. */
@@ -34,11 +35,11 @@ export function sampleHeap(
     if (!calibrated) {
       demandSampler(shim, session, unusualInterval);
       stopSampling(session);
-      calibrationIntervals.forEach((interval, i) => calibrate(shim, session, interval, i > 0));
-      calibrated = true;
+      calibrated = calibrationIntervals.every((interval, i) => calibrate(shim, session, interval, i > 0));
     }
     const own = shim.jsHeapStart(interval, alone);
     if (own < 0) throw new Error(`the shim did not begin to watch V8's samples (${own})`);
+    if (!calibrated) return sampleFunctions(shim, session, own);
     try {
       demandSampler(shim, session, own);
     } catch (error) {
@@ -50,6 +51,9 @@ export function sampleHeap(
       state: () => (["off", "on", "ended"] as const)[shim.jsHeapState()]!,
       unsampledThreads: shim.jsHeapUnsampled,
       recordOf: (object) => shim.jsHeapObjects.recordOf(object) || undefined,
+      noLines: undefined,
+      profile: () => undefined,
+      clear() {},
       close() {
         stopSampling(session);
         closeSession();
@@ -59,6 +63,23 @@ export function sampleHeap(
     closeSession();
     throw error;
   }
+}
+
+function sampleFunctions(shim: V8Shim, session: inspector.Session, interval: number): HeapSampler {
+  const sampler = new FunctionSampler(session, interval);
+  return {
+    interval,
+    state: () => sampler.state,
+    unsampledThreads: shim.jsHeapUnsampled,
+    recordOf: () => undefined,
+    noLines: "the records of V8's heap profiler are not as expected",
+    profile: () => sampler.profile(),
+    clear: () => sampler.clear(),
+    close() {
+      sampler.close();
+      closeSession();
+    },
+  };
 }
 
 /** Of the stack V8 keeps one frame: ours are found by the shim, and every one more makes each sample dearer. */
@@ -96,7 +117,8 @@ function watch(shim: V8Shim): void {
   if (watched !== Result.ok) throw new Error(`the shim did not begin to watch mallocs (${watched})`);
 }
 
-function calibrate(shim: V8Shim, session: inspector.Session, interval: number, confirm: boolean): void {
+/** Are the records as expected? */
+function calibrate(shim: V8Shim, session: inspector.Session, interval: number, confirm: boolean): boolean {
   const { first, step, count, rounds } = arrays;
   const kept: unknown[][] = new Array(rounds * count);
   const objects = confirm ? shim.jsHeapObjects : undefined;
@@ -106,10 +128,5 @@ function calibrate(shim: V8Shim, session: inspector.Session, interval: number, c
   for (let i = 0; i < kept.length; i += 16) objects?.learnHandle(kept[i]!);
   const learnt = shim.jsHeapLearn({ ...arrays, interval, confirm });
   stopSampling(session);
-  if (learnt !== Result.ok || kept.length !== rounds * count) {
-    throw new UnsupportedError(
-      "the js-heap domain is not to be had here: the records of V8's heap profiler are not as expected; " +
-        'trace without "js-heap"',
-    );
-  }
+  return learnt === Result.ok && kept.length === rounds * count;
 }

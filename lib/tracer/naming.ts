@@ -1,6 +1,7 @@
 /** From raw frames to file names and lines: done once a frame, when a snapshot is taken. */
 import { fileURLToPath } from "node:url";
 import type { AttributionCount, SnapshotColumns } from "../model/columns.ts";
+import { Domain } from "../model/domain.ts";
 import { Dictionary } from "../model/dictionary.ts";
 import { PairTable } from "../model/pair_table.ts";
 import type { Engine, OriginalPosition, Position, ScriptText } from "../runtime/backend.ts";
@@ -22,11 +23,21 @@ export interface NamedFrame {
   readonly lineno: number;
 }
 
+/** Alike objects of the engine's heap, and the functions that made them, the most recent last. */
+export interface NamedRow {
+  readonly frames: readonly NamedFrame[];
+  /** Of all frames, also those left out at the limit; 0: not known. */
+  readonly total: number;
+  readonly size: number;
+  readonly count: number;
+}
+
 /** How blocks are told apart in the attribution that `info` shows; in its order. */
 const reasons = {
   javascript: "JavaScript line",
   inside: "JavaScript of the runtime itself or of the tracer, none of the program's below",
   position: "JavaScript file, but not the line",
+  function: "JavaScript function, but not the line",
   native: "native code, no JavaScript on the stack",
   thread: "thread without JavaScript",
   memory: "pages of the garbage-collected heap",
@@ -123,7 +134,11 @@ export interface NamedImage {
 }
 
 /** The columns of a snapshot, from an image and the names of its frames. */
-export function nameImage(image: Image, names: readonly NamedFrame[]): NamedImage {
+export function nameImage(
+  image: Image,
+  names: readonly NamedFrame[],
+  functions: readonly NamedRow[] = [],
+): NamedImage {
   const dictionary = new Dictionary();
   const tracebacks = new PairTable();
   const frameNumbers = Uint32Array.from(
@@ -137,23 +152,38 @@ export function nameImage(image: Image, names: readonly NamedFrame[]): NamedImag
     nodeNumbers[i] = dictionary.node(nodeNumbers[parent]!, frameNumbers[image.nodeFrame[i]!]!);
     depths[i] = depths[parent]! + 1;
   }
-  const traceTraceback = new Uint32Array(image.rowNode.length);
+  const rows = image.rowNode.length;
+  const traceTraceback = new Uint32Array(rows + functions.length);
   const attribution = new Attribution(image, names);
-  for (let row = 0; row < image.rowNode.length; row++) {
+  for (let row = 0; row < rows; row++) {
     const node = image.rowNode[row]!, depth = depths[node]!;
     // A traceback as long as the limit may have lost older frames: its whole length is not known.
     traceTraceback[row] = tracebacks.intern(nodeNumbers[node]!, depth < image.tracebackLimit ? depth + 1 : 0);
     attribution.add(image.nodeFrame[node]!, image.rowBlocks[row]!, image.rowSize[row]!);
   }
+  functions.forEach(({ frames, total, size, count }, i) => {
+    let node = 0;
+    for (const { filename, lineno } of frames) {
+      node = dictionary.node(node, dictionary.frame(dictionary.filename(filename), lineno));
+    }
+    traceTraceback[rows + i] = tracebacks.intern(node, total === 0 ? 0 : total + 1);
+    attribution.addFunction(count, size);
+  });
+  const behind = <T extends Uint32Array | Float64Array>(column: T, value: (row: NamedRow) => number): T => {
+    const all = new (column.constructor as new (length: number) => T)(rows + functions.length);
+    all.set(column);
+    functions.forEach((row, i) => all[rows + i] = value(row));
+    return all;
+  };
   return {
     columns: {
       tracebackLimit: image.tracebackLimit,
       ...dictionary.columns(),
       tracebackNode: tracebacks.first.slice(0, tracebacks.length),
       tracebackTotal: tracebacks.second.slice(0, tracebacks.length),
-      traceDomain: image.rowDomain.slice(),
-      traceSize: image.rowSize.slice(),
-      traceCount: image.rowBlocks.slice(),
+      traceDomain: behind(image.rowDomain, () => Domain["js-heap"]),
+      traceSize: behind(image.rowSize, ({ size }) => size),
+      traceCount: behind(image.rowBlocks, ({ count }) => count),
       traceTraceback,
     },
     attribution: attribution.rows(),
@@ -174,7 +204,15 @@ class Attribution {
   }
 
   add(frame: number, blocks: number, size: number): void {
-    const count = this.#counts.get(this.#reason(frame))!;
+    this.#add(this.#reason(frame), blocks, size);
+  }
+
+  addFunction(blocks: number, size: number): void {
+    this.#add(reasons.function, blocks, size);
+  }
+
+  #add(reason: string, blocks: number, size: number): void {
+    const count = this.#counts.get(reason)!;
     count.blocks += blocks;
     count.bytes += blocks * size;
   }

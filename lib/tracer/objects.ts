@@ -34,7 +34,9 @@ export function getObjectTraceback(
     return shim ? blockTraceback(0, address) : null;
   }
   if ((typeof x !== "object" && typeof x !== "function") || x === null) {
-    throw new TypeError(`expected an object, a function, a pointer or an address, not ${x === null ? "null" : typeof x}`);
+    throw new TypeError(
+      `expected an object, a function, a pointer or an address, not ${x === null ? "null" : typeof x}`,
+    );
   }
   if (!shim) return null;
   const address = shim.addressOf(ArrayBuffer.isView(x) ? x.buffer : x);

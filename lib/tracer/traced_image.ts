@@ -2,7 +2,7 @@
 import type { SnapshotMetadata } from "../model/columns.ts";
 import { type Snapshot, snapshotFromColumns } from "../model/snapshot.ts";
 import { type Image, readImage } from "./image.ts";
-import { type NamedFrame, nameImage, tiersSeen } from "./naming.ts";
+import { type NamedFrame, type NamedRow, nameImage, tiersSeen } from "./naming.ts";
 
 /** An image with what is known of the process, and with the names of its frames or without. */
 export interface RawImage {
@@ -10,6 +10,14 @@ export interface RawImage {
   /** By the frame's index in the image; `undefined` where the process could not name them any more. */
   readonly names: readonly NamedFrame[] | undefined;
   readonly metadata: SnapshotMetadata;
+  readonly functions?: FunctionTraces;
+}
+
+/** Objects of the engine's heap by function, where their lines are not known; beside the rows of the image. */
+export interface FunctionTraces {
+  /** When the engine took them, in milliseconds since 1970; `undefined`: it has not yet. */
+  readonly takenAt: number | undefined;
+  readonly rows: readonly NamedRow[];
 }
 
 /** An image with the names of its frames. */
@@ -18,12 +26,18 @@ export interface TracedImage extends RawImage {
 }
 
 /** The snapshot of an image; without metadata, nothing but its traces. */
-export function snapshotOf({ image, names, metadata }: TracedImage, withMetadata = true): Snapshot {
-  const { columns, attribution } = nameImage(image, names);
+export function snapshotOf({ image, names, metadata, functions }: TracedImage, withMetadata = true): Snapshot {
+  const { columns, attribution } = nameImage(image, names, functions?.rows);
   if (!withMetadata) return snapshotFromColumns(columns, {});
   const calibration = new Map(metadata.calibration);
+  if (functions) calibration.set("js-heap profile", ageOf(functions, metadata.createdAt));
   for (const [tier, frames] of tiersSeen(image)) calibration.set(`frames seen: ${tier}`, String(frames));
   return snapshotFromColumns(columns, { ...metadata, calibration, attribution });
+}
+
+function ageOf({ takenAt }: FunctionTraces, createdAt: number | undefined): string {
+  if (takenAt === undefined) return "none yet: the program has not returned to its event loop";
+  return `${Math.max(0, (createdAt ?? takenAt) - takenAt)} ms older than the snapshot`;
 }
 
 /**
@@ -34,13 +48,19 @@ interface Head {
   readonly names?: readonly NamedFrame[];
   readonly metadata: Omit<SnapshotMetadata, "calibration">;
   readonly calibration: readonly (readonly [string, string])[];
+  readonly functions?: FunctionTraces;
 }
 
 /** What stands before the image in a transfer. */
 export function transferHead(
-  { names, metadata: { calibration, ...metadata } }: Pick<TracedImage, "metadata"> & Partial<TracedImage>,
+  { names, functions, metadata: { calibration, ...metadata } }: Pick<TracedImage, "metadata"> & Partial<TracedImage>,
 ): Uint8Array<ArrayBuffer> {
-  const head: Head = { ...(names && { names }), metadata, calibration: [...calibration ?? []] };
+  const head: Head = {
+    ...(names && { names }),
+    ...(functions && { functions }),
+    metadata,
+    calibration: [...calibration ?? []],
+  };
   const text = new TextEncoder().encode(JSON.stringify(head));
   const bytes = new Uint8Array((4 + text.length + 7) & ~7);
   new DataView(bytes.buffer).setUint32(0, text.length, true);
@@ -52,8 +72,15 @@ export function transferHead(
 export function readTransfer(bytes: Uint8Array<ArrayBuffer>): RawImage {
   const length = new DataView(bytes.buffer, bytes.byteOffset).getUint32(0, true);
   const text = new TextDecoder().decode(bytes.subarray(4, 4 + length));
-  const { names, metadata, calibration }: Head = length === 0 ? { metadata: {}, calibration: [] } : JSON.parse(text);
+  const { names, metadata, calibration, functions }: Head = length === 0
+    ? { metadata: {}, calibration: [] }
+    : JSON.parse(text);
   // A copy: the columns of an image must be aligned.
   const image = readImage(bytes.slice((4 + length + 7) & ~7));
-  return { image, names, metadata: { ...metadata, pid: image.pid, calibration: new Map(calibration) } };
+  return {
+    image,
+    names,
+    metadata: { ...metadata, pid: image.pid, calibration: new Map(calibration) },
+    ...(functions && { functions }),
+  };
 }

@@ -8,8 +8,9 @@ import type { Backend, Engine, HeapSampler, OutputSettings, Shim } from "../runt
 import { detectBackend } from "../runtime/detect.ts";
 import { Result, StartFlag, Status } from "./abi.ts";
 import { readImage } from "./image.ts";
+import { nameProfile } from "./functions.ts";
 import { Namer } from "./naming.ts";
-import { snapshotOf, type TracedImage, transferHead } from "./traced_image.ts";
+import { type FunctionTraces, snapshotOf, type TracedImage, transferHead } from "./traced_image.ts";
 
 /** What a traced process has. */
 export interface Tracing {
@@ -122,7 +123,10 @@ function sampleHeap(
 ): void {
   if (!domains.includes("js-heap")) return;
   const { shim, engine } = tracing, alone = !joins && !domains.includes("native");
-  tracing.heapSampler = muted(shim, () => engine.sampleHeap(jsInterval, alone));
+  const sampler = tracing.heapSampler = muted(shim, () => engine.sampleHeap(jsInterval, alone));
+  if (sampler.noLines !== undefined) {
+    console.warn(`tracemalloc: objects of the js-heap domain by function, and not by line: ${sampler.noLines}`);
+  }
   if (alone) shim.clear();
 }
 
@@ -264,7 +268,9 @@ export function needTracing(): Tracing {
  * ```
  */
 export function clearTraces(): void {
-  current()?.shim.clear();
+  const now = current();
+  now?.shim.clear();
+  now?.heapSampler?.clear();
 }
 
 /**
@@ -379,7 +385,8 @@ export interface SnapshotOptions {
 export function blockTraceback(domain: number, address: bigint): Traceback | null {
   const { shim } = needTracing();
   return muted(shim, () => {
-    const snapshot = snapshotOf(takeNamedImage(() => shim.snapshotOf(domain, address)));
+    const { functions: _, ...block } = takeNamedImage(() => shim.snapshotOf(domain, address));
+    const snapshot = snapshotOf(block);
     return snapshot.traces.at(0)?.traceback ?? null;
   });
 }
@@ -393,7 +400,16 @@ function takeNamedImage(take: () => Uint8Array<ArrayBuffer> | undefined = needTr
   if (!bytes) throw new Error("there is no memory for a snapshot");
   const image = readImage(bytes);
   const names = tracing.namer.name(image);
-  return { image, names, metadata: { ...metadataOf(tracing, createdAt), pid: image.pid } };
+  const metadata = { ...metadataOf(tracing, createdAt), pid: image.pid };
+  const functions = nameFunctions(tracing, image.tracebackLimit);
+  return { image, names, metadata, ...(functions && { functions }) };
+}
+
+/** The engine's own profile of what it has sampled, where there is no better. */
+function nameFunctions({ heapSampler, engine }: Tracing, limit: number): FunctionTraces | undefined {
+  if (heapSampler?.noLines === undefined) return undefined;
+  const profile = heapSampler.profile();
+  return { takenAt: profile?.takenAt, rows: nameProfile(profile?.rows ?? [], limit, engine.originalPositions) };
 }
 
 /** How the shim is to write by itself: see {@linkcode OutputSettings}. */
@@ -442,6 +458,9 @@ function metadataOf({ backend, engine, heapSampler }: Tracing, createdAt: number
   if (engine.refusal !== undefined) calibration.set("refused", engine.refusal);
   if (heapSampler) {
     calibration.set("js-heap", `one sample every ${heapSampler.interval} B`);
+    if (heapSampler.noLines !== undefined) {
+      calibration.set("js-heap lines", `those where functions begin: ${heapSampler.noLines}`);
+    }
     if (heapSampler.state() === "ended") {
       calibration.set("js-heap ended", "someone else stopped the engine's sampling of this thread's objects");
     }

@@ -68,7 +68,7 @@ async function attached(name: string, use: (to: Attached) => Promise<void>): Pro
     await use({
       async tell(what) {
         child.stdin.write(`${what}\n`);
-        return JSON.parse((await answers.next()).value);
+        return JSON.parse((await answers.next()).value!);
       },
       post(method, params = {}) {
         socket.send(JSON.stringify({ id: ++id, method, params }));

@@ -3,9 +3,12 @@ import { spawnSync } from "node:child_process";
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import process from "node:process";
 import { after, test } from "node:test";
 import { fileURLToPath } from "node:url";
 import { Domain, DomainFilter, Snapshot } from "@x/tracemalloc";
+import { ensureShim } from "../../lib/runtime/shim_file.ts";
+import { splitTotal } from "../../lib/runtime/v8_functions.ts";
 import { deno } from "./deno.ts";
 
 // The js-heap domain: live objects of the engine's heap, by the line that made them.
@@ -200,6 +203,122 @@ console.log(wrong, found["13"]! >= 4000 && found["13"]! < 4100 || found);`;
   for (const flags of [[], ["--v8-flags=--no-maglev"]]) assertEquals(run("before", source, flags), "[] true\n");
 });
 
+const layout = readFileSync(`${root}shim/js_heap.h`, "utf8");
+const values = [...layout.matchAll(/^ {4}FIELD\((\w+)\)/gm)].map(([, name]) => name!);
+
+/** Runs a program whose shim finds a value of the records wrong. */
+function perturbed(
+  name: string,
+  setting: string,
+  source: string,
+  flags: readonly string[] = [],
+): { stdout: string; stderr: string } {
+  const shim = ensureShim(undefined, ["-DTM_TEST_PERTURB"]);
+  const path = join(folder, `${name}.ts`);
+  const head = `import * as api from "${root}mod.ts"; import { detectBackend } from "${root}lib/runtime/detect.ts"; ` +
+    `detectBackend().openShim("${shim}");\n`;
+  writeFileSync(path, head + source);
+  const { stdout, stderr, status } = spawnSync(deno, ["run", "-A", `--config=${root}deno.json`, ...flags, path], {
+    encoding: "utf8",
+    env: { ...process.env, TM_PERTURB: `js_heap_${setting}`, NO_COLOR: "1" },
+  });
+  assertEquals(status, 0, stderr);
+  return { stdout, stderr };
+}
+
+const byFunction = `
+function make(i: number) {
+
+  return { i };
+}
+const make2 = (i: number) => [i, i + 0.5];
+const kept: object[] = [];
+const begin = () => api.start(3, { domains: ["js-heap"], jsInterval: 1024 });
+const turn = () => new Promise((resolve) => setTimeout(resolve, 200));
+const found = (gc = false) => {
+  const lines: Record<string, number> = {};
+  for (const { traceback, size } of api.takeSnapshot({ gc }).statistics("lineno")) {
+    const { filename, lineno } = traceback.at(0)!;
+    if (filename === import.meta.filename) lines[lineno] = size;
+  }
+  return lines;
+};
+const near = (found: number | undefined, expected: number) => Math.abs(found! / expected - 1) < 0.2 || found;
+`;
+
+test("a value of the records that is found wrong is noticed, or makes no difference", () => {
+  assert(values.length === 10, `${values.length} values`);
+  // Half of them under each of the runtimes that run the tests.
+  for (const value of values.filter((_, i) => i % 2 === ("Bun" in globalThis ? 1 : 0))) {
+    const { stdout, stderr } = perturbed(
+      "perturbed",
+      `${value} 8`,
+      `const kept: object[] = [];
+api.start(1, { domains: ["js-heap"], jsInterval: 1 });
+for (let i = 0; i < 1000; i++) kept.push({ i });
+const line = api.takeSnapshot({ gc: true }).statistics("lineno").find(({ traceback }) => traceback.at(0)!.lineno === 4);
+console.log(line?.count, String(api.getObjectTraceback(kept[7]!)).replace(/.*:/, ""));`,
+    );
+    const [count, place] = stdout.trim().split(" ");
+    const refused = /^tracemalloc: objects of the js-heap domain by function, and not by line/.test(stderr);
+    assert(refused || (Number(count) >= 1000 && Number(count) < 1100), `${value}: ${stdout}${stderr}`);
+    assert(place === "null" || place === "4", `${value}: ${place}`);
+  }
+});
+
+test("where the records are not recognised, objects are known by function, and it is said", () => {
+  const output = join(folder, "functions");
+  const { stdout } = perturbed(
+    "functions",
+    "size 8",
+    `${byFunction}begin();
+for (let i = 0; i < 20_000; i++) kept.push(make(i), make2(i));
+await turn();
+found();
+await turn();
+let lines = found();
+// 48 bytes each; an array of doubles has 32, its elements 32, and the number was 16.
+console.log(near(lines[3], 960_000), near(lines[7], 1_600_000));
+console.log(api.getObjectTraceback(kept[0]!));
+api.takeSnapshot().dump("${output}");
+kept.length = 0;
+found(true);
+await turn();
+lines = found();
+console.log((lines[3] ?? 0) < 10_000, (lines[7] ?? 0) < 10_000);
+api.clearTraces();
+for (let i = 0; i < 20_000; i++) kept.push(make(i));
+await turn();
+found();
+await turn();
+lines = found();
+console.log(near(lines[3], 960_000), lines[7] ?? 0);
+api.stop();
+console.log(api.isTracing());`,
+    // V8 charges what is inlined to the function that it is inlined in.
+    ["--v8-flags=--no-maglev,--no-turbofan"],
+  );
+  assertEquals(stdout, "true true\nnull\ntrue true\ntrue 0\nfalse\n");
+  const info = spawnSync(deno, ["run", "-A", `${root}cli.ts`, "info", output], { encoding: "utf8" }).stdout;
+  assertMatch(info, /js-heap lines +those where functions begin: the records/);
+  assertMatch(info, /js-heap profile +\d+ ms older than the snapshot/);
+  assertMatch(info, /JavaScript function, but not the line +/);
+  const top = spawnSync(deno, ["run", "-A", `${root}cli.ts`, "top", output], { encoding: "utf8" });
+  assertMatch(top.stderr, /tracemalloc: note: js-heap lines: those where functions begin/);
+});
+
+test("what V8 says of a sample is split into a size and a number", () => {
+  for (const interval of [1, 64, 1024, 8192]) {
+    for (let size = 16; size < 4 * interval + 10_000; size += 8) {
+      const weight = interval === 1 ? 1 : -1 / Math.expm1(-size / interval);
+      const total = size * Math.floor(weight + 0.5), split = splitTotal(total, interval);
+      assertEquals(split.size * split.count, total);
+      assert(split.size <= size, `${size} at ${interval}`);
+    }
+  }
+  assertEquals(splitTotal(8208, 8192), { size: 16, count: 513 });
+});
+
 /** A worker that is sampled, and makes 1000 objects at its line 6, when it is told to. */
 const worker = `import * as api from "${root}mod.ts";
 const kept: object[] = [];
@@ -220,7 +339,9 @@ const tell = (worker: Worker, what: string) =>
   });
 const metadata = () => {
   api.takeSnapshot().dump("${join(folder, "workers")}");
-  return spawnSync(Deno.execPath(), ["run", "-A", "${root}cli.ts", "info", "${join(folder, "workers")}"], { encoding: "utf8" }).stdout;
+  return spawnSync(Deno.execPath(), ["run", "-A", "${root}cli.ts", "info", "${
+  join(folder, "workers")
+}"], { encoding: "utf8" }).stdout;
 };`;
 
 test("workers are sampled, each when it starts; their objects die with them; who is not sampled is counted", () => {

@@ -6,8 +6,11 @@
 #include "side.h"
 
 #define PAGE_BITS 12
+#ifndef TM_ADDRESS_BITS /* tests have a smaller directory */
+#define TM_ADDRESS_BITS 47
 #define LEAF_BITS 18 /* pages a leaf: a leaf covers 1 GiB and takes 2 MiB of address space */
-#define ROOT_BITS (47 - PAGE_BITS - LEAF_BITS)
+#endif
+#define ROOT_BITS (TM_ADDRESS_BITS - PAGE_BITS - LEAF_BITS)
 
 #define MALLOC 0 /* the domain of malloc and its family */
 
@@ -54,7 +57,7 @@ static inline uint32_t node_of(uint64_t entry) { return (uint32_t)(entry >> NODE
 static inline bool is_block(uint64_t entry) { return entry && size_of(entry) != SIZE_ELSEWHERE && node_of(entry) != TM_NODE_MARK; }
 
 /* Blocks of a page are at multiples of 8; the side table takes any address. */
-static inline bool fits_a_page(uintptr_t address) { return !(address & 7) && !(address >> 47); }
+static inline bool fits_a_page(uintptr_t address) { return !(address & 7) && !(address >> TM_ADDRESS_BITS); }
 static inline unsigned offset_in_page(uintptr_t address) { return (unsigned)(address >> 3) & ((1u << OFFSET_BITS) - 1); }
 
 static inline unsigned place_of(unsigned offset, unsigned kind) { return offset >> (OFFSET_BITS - 1 - kind); }

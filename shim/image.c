@@ -26,6 +26,10 @@ typedef struct row {
     uint32_t node, domain;
 } row;
 
+#ifndef TM_FIRST_ROWS /* tests have less */
+#define TM_FIRST_ROWS 4096
+#endif
+
 struct rows {
     row *table; /* open addressing */
     size_t capacity;
@@ -48,7 +52,7 @@ static void drop(struct rows *rows) {
 }
 
 static bool grow(struct rows *rows) {
-    struct rows larger = {.capacity = rows->capacity ? rows->capacity * 4 : 4096, .count = rows->count};
+    struct rows larger = {.capacity = rows->capacity ? rows->capacity * 4 : TM_FIRST_ROWS, .count = rows->count};
     larger.table = os_map(larger.capacity * sizeof *larger.table);
     if (!larger.table) return false;
     for (size_t i = 0; i < rows->capacity; i++) {
@@ -351,8 +355,8 @@ static tm_thread *gather(struct rows *rows, uint64_t *lost) {
     bool frozen = tm_blocks_freeze();
     tm_tallies_each(add_tally, rows);
     *lost = tm_blocks_lost() + tm_mimalloc_lost();
-    tm_gate_open(true);
-    tm_thread *self = tm_hide_begin(); /* dladdr and snprintf are not the program's */
+    /* dladdr and snprintf are not the program's; and a fork waits until all blocks are gone through. */
+    tm_thread *self = tm_gate_open_hidden(true);
     if (!tm_blocks_each_frozen(add_block, rows) || !frozen) rows->failed = true;
     if (tm_jsc_ready) name_sites(rows);
     return self;

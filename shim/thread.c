@@ -126,7 +126,7 @@ bool tm_gate_wait(tm_thread *self) {
     }
 }
 
-void tm_gate_close(void) {
+bool tm_gate_close(void) {
     if (!tm_self) tm_thread_attach();
     tm_lock_take(&gate_lock);
     /* What this thread allocates while the gate is closed must not wait for the gate. */
@@ -147,13 +147,19 @@ void tm_gate_close(void) {
             os_yield();
         }
     }
+    return before == TM_GATE_OPEN;
+}
+
+tm_thread *tm_gate_open_hidden(bool tracing) {
+    __atomic_store_n(&tm_gate, tracing ? TM_GATE_OPEN : TM_GATE_OFF, __ATOMIC_SEQ_CST);
+    os_wake_all(&tm_gate);
+    tm_lock_drop(&gate_lock);
+    return tm_self;
 }
 
 void tm_gate_open(bool tracing) {
     if (tm_self) tm_leave(tm_self);
-    __atomic_store_n(&tm_gate, tracing ? TM_GATE_OPEN : TM_GATE_OFF, __ATOMIC_SEQ_CST);
-    os_wake_all(&tm_gate);
-    tm_lock_drop(&gate_lock);
+    tm_gate_open_hidden(tracing);
 }
 
 void tm_each_thread(void (*each)(tm_thread *, void *), void *context) {
@@ -204,18 +210,21 @@ void tm_traced_reset(bool everything) {
 
 static bool tracing_before_fork;
 
+/* Whoever looks whether tracing is on must not see the gate of a fork. */
 static void before_fork(void) {
-    uint32_t gate = tm_gate;
-    tm_gate_close();
-    tracing_before_fork = gate == TM_GATE_OPEN;
+    tm_lock_take(&tm_control_lock);
+    tracing_before_fork = tm_gate_close();
 }
 
-static void after_fork_in_parent(void) { tm_gate_open(tracing_before_fork); }
+static void after_fork(void) {
+    tm_gate_open(tracing_before_fork);
+    tm_lock_drop(&tm_control_lock);
+}
 
 static void after_fork_in_child(void) {
     os_forked();
     /* Nobody is inside the tables, but a thread that is gone may have been on its way there. */
-    records_lock = tm_control_lock = 0;
+    records_lock = 0;
     for (uint32_t i = 0; i < record_count; i++) {
         if (records[i] == tm_self) {
             records[i]->id = os_thread_id();
@@ -224,7 +233,7 @@ static void after_fork_in_child(void) {
             records[i]->busy = 0;
         }
     }
-    tm_gate_open(tracing_before_fork);
+    after_fork();
 }
 
 void tm_thread_install_fork_handlers(void) {
@@ -232,6 +241,6 @@ void tm_thread_install_fork_handlers(void) {
     if (installed) return;
     installed = true;
     tm_thread *self = tm_hide_begin();
-    pthread_atfork(before_fork, after_fork_in_parent, after_fork_in_child);
+    pthread_atfork(before_fork, after_fork, after_fork_in_child);
     tm_hide_end(self);
 }

@@ -78,10 +78,13 @@ void tm_hide_end(tm_thread *self);
 
 /*
  * Closes the gate and waits until no other thread is inside; then opens it, or turns it off. Not between
- * tm_hide_begin() and tm_hide_end(): whoever holds the gate would wait for that thread to leave.
+ * tm_hide_begin() and tm_hide_end(): whoever holds the gate would wait for that thread to leave. Closing says whether
+ * tracing was on.
  */
-void tm_gate_close(void);
+bool tm_gate_close(void);
 void tm_gate_open(bool tracing);
+/* The same, but the calling thread is hidden from then on, without a moment in between; to be ended by tm_hide_end(). */
+tm_thread *tm_gate_open_hidden(bool tracing);
 
 /* One control call at a time: the functions that runtimes call. */
 extern tm_lock tm_control_lock;

@@ -225,9 +225,56 @@ static void expect_child(pid_t child, int wanted) {
     EXPECT(WIFEXITED(status) && WEXITSTATUS(status) == wanted, "a child ended with 0x%x, not %d", status, wanted);
 }
 
+/*
+ * AddressSanitizer's allocator does not prepare for a fork: the child waits for ever for a lock that another thread had.
+ * So nobody forks while somebody is inside it; inside the tracer they may be.
+ */
+#ifdef __SANITIZE_ADDRESS__
+#include "../../shim/hooks.h"
+
+static pthread_rwlock_t in_allocator = PTHREAD_RWLOCK_WRITER_NONRECURSIVE_INITIALIZER_NP;
+static struct tm_next allocator;
+
+#define IN_ALLOCATOR(type, call)               \
+    pthread_rwlock_rdlock(&in_allocator);      \
+    type result = allocator.call;              \
+    pthread_rwlock_unlock(&in_allocator);      \
+    return result;
+
+static void *guarded_malloc(size_t size) { IN_ALLOCATOR(void *, malloc(size)) }
+static void *guarded_calloc(size_t count, size_t size) { IN_ALLOCATOR(void *, calloc(count, size)) }
+static void *guarded_realloc(void *block, size_t size) { IN_ALLOCATOR(void *, realloc(block, size)) }
+static int guarded_posix_memalign(void **out, size_t alignment, size_t size) { IN_ALLOCATOR(int, posix_memalign(out, alignment, size)) }
+static void guarded_free(void *block) {
+    pthread_rwlock_rdlock(&in_allocator);
+    allocator.free(block);
+    pthread_rwlock_unlock(&in_allocator);
+}
+
+static void before_fork(void) { pthread_rwlock_wrlock(&in_allocator); }
+static void after_fork(void) { pthread_rwlock_unlock(&in_allocator); }
+static void after_fork_in_child(void) {
+    static const pthread_rwlock_t fresh = PTHREAD_RWLOCK_WRITER_NONRECURSIVE_INITIALIZER_NP;
+    in_allocator = fresh;
+}
+
+static void guard_allocator(void) {
+    allocator = tm_next;
+    tm_next.malloc = guarded_malloc;
+    tm_next.calloc = guarded_calloc;
+    tm_next.realloc = guarded_realloc;
+    tm_next.posix_memalign = guarded_posix_memalign;
+    tm_next.free = guarded_free;
+    pthread_atfork(before_fork, after_fork, after_fork_in_child);
+}
+#else
+static void guard_allocator(void) {}
+#endif
+
 /* In the middle of what other threads allocate; with exec and without. */
 static void forks(void) {
     extern char **environ;
+    guard_allocator();
     start_workers(4, until_stopped);
     char *arguments[] = {"true", NULL};
     for (int i = 0; i < 60 * scale + 5; i++) {

@@ -6,6 +6,7 @@
 #include "tracemalloc.h"
 
 struct tm_v8_thread;
+struct tm_tasks;
 
 #define TM_FRAMES_A_THREAD (2u * 65536)
 
@@ -22,6 +23,7 @@ typedef struct tm_thread {
     int64_t delta, high;
     uintptr_t stack_low, stack_high;
     struct tm_v8_thread *v8; /* NULL until JavaScript runs here */
+    struct tm_tasks *tasks;  /* NULL until it is at work on one */
     uintptr_t vm;            /* JavaScriptCore's, of this thread; 0: none is known */
     uint32_t *frames;        /* room for TM_FRAMES_A_THREAD, and the walk before; with a VM */
     uint64_t lost_nested;

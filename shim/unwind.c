@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "jsc.h"
+#include "tasks.h"
 #include "traces.h"
 #include "v8.h"
 
@@ -38,13 +39,26 @@ static uint32_t thread_node(tm_thread *self) {
     return self->thread_node;
 }
 
-/* Native code down to where the thread began, below what the thread is called. */
-static uint32_t native_node(tm_thread *self, const uint64_t *fp) {
-    uint32_t frames[MOST_NATIVE], most = tm_traceback_limit < MOST_NATIVE ? tm_traceback_limit : MOST_NATIVE;
-    uint32_t count = tm_native_frames(fp, self->stack_high, self->stack_high, frames, most);
-    uint32_t node = count < most || !count ? thread_node(self) : 0;
+/* The node of `frames` above the most recent ones of a traceback, as many as the limit has room for. */
+static uint32_t above(uint32_t node, const uint32_t *frames, uint32_t count) {
+    uint32_t older[MOST_NATIVE], room = tm_traceback_limit - count, most = room < MOST_NATIVE ? room : MOST_NATIVE, kept = 0;
+    const tm_node_row *nodes = tm_node_rows();
+    uint32_t at = node;
+    for (; at && kept < most; at = nodes[at].parent) older[kept++] = nodes[at].frame;
+    if (at && most == room) { /* the traceback is longer than there is room for */
+        node = 0;
+        while (kept) node = tm_node(node, older[--kept]);
+    }
     while (count) node = tm_node(node, frames[--count]);
     return node;
+}
+
+/* Native code down to where the thread began, below what started its task, or what it is called. */
+static uint32_t native_node(tm_thread *self, const uint64_t *fp) {
+    uint32_t frames[MOST_NATIVE], most = tm_traceback_limit < MOST_NATIVE ? tm_traceback_limit : MOST_NATIVE;
+    uint32_t count = tm_native_frames(fp, self->stack_high, self->stack_high, frames, most), task = tm_task_node(self, fp);
+    if (!count) return task ? task : thread_node(self);
+    return above(count == most ? 0 : task ? task : thread_node(self), frames, count);
 }
 
 uint32_t tm_traceback(tm_thread *self, const uint64_t *fp) {
@@ -63,9 +77,9 @@ uint32_t tm_traceback(tm_thread *self, const uint64_t *fp) {
     if (tm_jsc_ready)
         return tm_jsc_traceback(self, fp, tm_traceback_limit, &node) == TM_JSC_WALKED ? node : tm_node(0, tm_frame_native(fp[1]));
     switch (tm_v8_traceback(self, fp, tm_traceback_limit, &node)) {
-    case TM_V8_NO_ISOLATE: return thread_node(self);
-    case TM_V8_NO_JAVASCRIPT: return tm_node(0, tm_frame_native(fp[1]));
-    case TM_V8_WALKED: break;
+    case TM_V8_WALKED: return node;
+    case TM_V8_NO_ISOLATE: return (node = tm_task_node(self, fp)) ? node : thread_node(self);
+    case TM_V8_NO_JAVASCRIPT: break;
     }
-    return node;
+    return (node = tm_task_node(self, fp)) ? node : tm_node(0, tm_frame_native(fp[1]));
 }

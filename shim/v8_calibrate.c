@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "tasks.h"
 #include "v8.h"
 
 enum { A, B, C, D, FUNCTIONS };
@@ -1143,6 +1144,7 @@ int32_t tracemalloc_v8_end(int32_t accept) {
         TM_V8_LAYOUT(SAY)
     }
 #undef SAY
+    if (usable) tm_tasks_prepare();
     bool tracing = tm_gate != TM_GATE_OFF;
     tm_gate_close();
     tm_v8_ready = usable;

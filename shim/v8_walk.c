@@ -602,7 +602,7 @@ static struct found walk(const struct start *start, uint32_t limit, tm_v8_past *
                 collect(&found, tm_frame(TM_FRAME_UNKNOWN, TM_UNKNOWN_STACK, 0, 0, 0));
                 break;
             }
-            if (next <= (uint64_t)fp || next + 16 > high) break;
+            if (next <= (uint64_t)fp || next > high - 16) break;
             callee = (struct callee){NULL, 0, NULL};
             pc = 0;
             fp = (const uint64_t *)next;

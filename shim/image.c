@@ -203,7 +203,7 @@ static double weight_of(const row *row) {
 
 static void put_cell(struct sink *sink, enum column column, const row *row) {
     switch (column) {
-    case SIZE: put_f64(sink, (double)row->size); break;
+    case SIZE: put_f64(sink, (double)(row->domain == TM_DOMAIN_JS_HEAP ? TM_JS_HEAP_SIZE(row->size) : row->size)); break;
     case BLOCKS: put_f64(sink, row->count * weight_of(row)); break;
     case NODE: put_u32(sink, row->node); break;
     case DOMAIN: put_u32(sink, row->domain); break;

@@ -75,12 +75,13 @@ uint64_t tm_js_heap_lost(void) { return lost; }
  * V8 samples at distances that are exponentially distributed: an object of s bytes is met with probability
  * 1 - exp(-s / interval), so that one that was met stands for 1 / that. At an interval of 1 everything is sampled.
  */
-double tm_js_heap_weight(uint64_t size) {
+double tm_js_heap_weight(uint64_t sizes) {
+    uint64_t size = TM_JS_HEAP_SIZE(sizes) + (sizes >> TM_JS_HEAP_SIZE_BITS);
     return interval <= 1 ? 1.0 : -1.0 / expm1(-(double)size / (double)interval);
 }
 
-/* What a record adds to the bytes traced, beside the object's own, which the table counts. */
-static int64_t weight_beyond(uint64_t size) { return (int64_t)((tm_js_heap_weight(size) - 1.0) * (double)size + 0.5); }
+/* What a record adds to the bytes traced. */
+static int64_t bytes_of(uint64_t sizes) { return (int64_t)(tm_js_heap_weight(sizes) * (double)TM_JS_HEAP_SIZE(sizes) + 0.5); }
 
 /* ---- records ---- */
 
@@ -105,8 +106,45 @@ static bool is_filled(uintptr_t record) {
     return word_of(record, layout.size) && word_of(record, layout.profiler) && word_of(record, layout.id);
 }
 
-/* Takes in the last record of the sampler, whose thread is `self`. */
-static void settle(tm_thread *self, sampler *own) {
+/* Types of objects whose length can be less than was allocated for, found by objects that are known. */
+typedef struct measured_type {
+    uint32_t type, times;
+    bool spoiled; /* there were several */
+} measured_type;
+
+static measured_type integers, tables;
+
+#define LEAST_TIMES 4 /* that a type was seen */
+
+static bool is_of(const measured_type *known, uint32_t type) {
+    return known->times >= LEAST_TIMES && !known->spoiled && known->type == type;
+}
+
+static uint32_t integer_shift; /* of the length, in the second word of an integer, behind its sign */
+
+/* Both have two words, the map and the length, before what that counts: V8 src/objects/bigint.h, fixed-array.h. */
+static uint64_t integer_digits(uint64_t word) { return (uint32_t)word >> integer_shift; }
+
+/*
+ * The size of a record's object now, while its thread makes the next: what V8 has since given back at its end is no longer
+ * counted, nor what was allocated together with a map's table.
+ */
+static uint64_t size_now(uintptr_t record, uint64_t size) {
+    if (!layout.handle || (integers.times < LEAST_TIMES && tables.times < LEAST_TIMES)) return size;
+    const uint64_t *handle = (const uint64_t *)word_of(record, layout.handle);
+    tm_tagged object = handle ? *handle : 0, map;
+    if (!tm_is_object(object) || !tm_is_object(map = *(const uint64_t *)(object & ~3ull))) return size;
+    uint32_t type = *(const uint16_t *)((map & ~3ull) + (uint64_t)tm_v8.map_type);
+    uint64_t second = *(const uint64_t *)((object & ~3ull) + 8), words;
+    if (is_of(&integers, type)) words = integer_digits(second);
+    else if (is_of(&tables, type)) words = tm_v8_bytes_length(second);
+    else return size;
+    uint64_t now = 16 + 8 * words;
+    return words && now < size && size - now < 1u << (64 - TM_JS_HEAP_SIZE_BITS) ? now : size;
+}
+
+/* Takes in the last record of the sampler, whose thread is `self`; `making`: and which makes the next one. */
+static void settle(tm_thread *self, sampler *own, bool making) {
     uintptr_t record = own->pending;
     if (!record) return;
     own->pending = 0;
@@ -120,8 +158,10 @@ static void settle(tm_thread *self, sampler *own) {
     own->gap = false;
     own->last_id = id;
     if (!own->pending_node) return;
-    if (tm_tracked_put(self, TM_DOMAIN_JS_HEAP, record, size, own->pending_node)) tm_account(self, weight_beyond(size));
-    else note_lost(1);
+    uint64_t now = making ? size_now(record, size) : size, sizes = now | (size - now) << TM_JS_HEAP_SIZE_BITS;
+    uint64_t before = tm_side_put(TM_DOMAIN_JS_HEAP, record, sizes, own->pending_node);
+    if (before == TM_SIDE_FAILED) note_lost(1);
+    else tm_account(self, bytes_of(sizes) - (before ? bytes_of(before) : 0));
 }
 
 static bool is_alive(const sampler *sampler) {
@@ -132,7 +172,7 @@ static bool is_alive(const sampler *sampler) {
 void tm_js_heap_settle(void) {
     for (uint32_t i = 0; i < sampler_count; i++) {
         sampler *each = &samplers[i];
-        if (each->pending && is_alive(each) && is_filled(each->pending)) settle(each->thread, each);
+        if (each->pending && is_alive(each) && is_filled(each->pending)) settle(each->thread, each, false);
     }
 }
 
@@ -200,7 +240,7 @@ bool tm_js_heap_malloc(tm_thread *self, uintptr_t block, size_t size, const uint
     returns_of(self, fp, returns);
     sampler *own = memcmp(returns, layout.returns, sizeof returns) ? NULL : sampler_of(self);
     if (!own || own->ended) return alone;
-    settle(self, own);
+    settle(self, own, true);
     if (!mark(self, block)) {
         own->gap = true;
         note_lost(1);
@@ -222,11 +262,10 @@ void tm_js_heap_free(tm_thread *self, uintptr_t block) {
     }
     sampler *own = sampler_of(self);
     if (own && own->profiler == block) own->ended = true;
-    if (own && own->pending == block) settle(self, own);
+    if (own && own->pending == block) settle(self, own, false);
     uint64_t size;
     uint32_t node;
-    if (!tm_side_find(TM_DOMAIN_JS_HEAP, block, &size, &node)) return;
-    if (tm_tracked_take(self, TM_DOMAIN_JS_HEAP, block)) tm_account(self, -weight_beyond(size));
+    if (tm_side_take(TM_DOMAIN_JS_HEAP, block, &size, &node)) tm_account(self, -bytes_of(size));
 }
 
 static bool same_kind(const watched *a, const watched *b) {
@@ -462,6 +501,46 @@ void tm_js_heap_learn_handle(uintptr_t slot) {
         if (times != 1) layout.handles &= ~(1u << word);
     }
     layout.objects++;
+    leave_alone();
+}
+
+static void note_type(measured_type *known, tm_tagged object) {
+    uint64_t map;
+    uint16_t type;
+    if (!os_read(object & ~3ull, &map, sizeof map) || !tm_is_object(map)) return;
+    if (!os_read((map & ~3ull) + (uint64_t)tm_v8.map_type, &type, sizeof type)) return;
+    known->spoiled |= known->times && known->type != type;
+    known->type = type;
+    known->times++;
+}
+
+void tm_js_heap_learn_integer(uintptr_t slot, uint32_t digits) {
+    tm_tagged object = *(const uint64_t *)slot;
+    uint64_t second;
+    if (!watch.thread || watch.thread != tm_self || !tm_is_object(object)) return;
+    if (!os_read((object & ~3ull) + 8, &second, sizeof second)) return;
+    if (!integers.times)
+        while (integer_shift < 16 && integer_digits(second) > digits) integer_shift++;
+    if (integer_digits(second) == digits) note_type(&integers, object);
+    else integers.spoiled = true;
+}
+
+/* The table is what a field of the map leads to, and has a record of just its size. */
+void tm_js_heap_learn_map(uintptr_t slot) {
+    if (!watch.thread || watch.thread != tm_self || !layout.handles || !enter_alone()) return;
+    uint64_t fields[4];
+    uint32_t handle = 8 * (uint32_t)__builtin_ctz(layout.handles);
+    bool known = os_read((*(const uint64_t *)slot & ~3ull), fields, sizeof fields);
+    for (uint32_t i = 0; known && i < watch.count; i++) {
+        const watched *row = &watch.rows[i];
+        if (!row->block || row->size != layout.bytes || memcmp(row->returns, layout.returns, sizeof row->returns)) continue;
+        uint64_t object, second;
+        if (!os_read(word_of(row->block, handle), &object, sizeof object) || !tm_is_object(object)) continue;
+        for (int field = 1; field < 4; field++)
+            if (fields[field] == object && os_read((object & ~3ull) + 8, &second, sizeof second) &&
+                word_of(row->block, layout.size) == 16 + 8 * tm_v8_bytes_length(second))
+                note_type(&tables, object);
+    }
     leave_alone();
 }
 

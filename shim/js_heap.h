@@ -42,8 +42,13 @@ bool tm_js_heap_malloc(tm_thread *self, uintptr_t block, size_t size, const uint
 /* A block of TM_NODE_MARK is about to be freed. */
 void tm_js_heap_free(tm_thread *self, uintptr_t block);
 
-/* How many objects a sampled one of this many bytes stands for. */
-double tm_js_heap_weight(uint64_t size);
+/*
+ * What the table has for the size of an object: that in the low bits, and above them how much more it was when it was
+ * sampled, by which it is known how many objects it stands for.
+ */
+#define TM_JS_HEAP_SIZE_BITS 40
+#define TM_JS_HEAP_SIZE(sizes) ((sizes) & ((1ull << TM_JS_HEAP_SIZE_BITS) - 1))
+double tm_js_heap_weight(uint64_t sizes);
 
 /* With the gate closed: all threads' last records are taken in; or, with the blocks, all are forgotten. */
 void tm_js_heap_settle(void);
@@ -58,6 +63,12 @@ void tm_js_heap_stop(void);
  */
 void tm_js_heap_learn_handle(uintptr_t slot);
 uintptr_t tm_js_heap_record_of(uintptr_t slot);
+/*
+ * In the same way, what types of objects can be smaller than was allocated: big integers, here one of so many digits, and
+ * the tables of maps.
+ */
+void tm_js_heap_learn_integer(uintptr_t slot, uint32_t digits);
+void tm_js_heap_learn_map(uintptr_t slot);
 
 /* Records that were not understood, or that a sampler other than ours made. */
 uint64_t tm_js_heap_lost(void);

@@ -358,6 +358,20 @@ static napi_value call_learn_handle(napi_env env, napi_callback_info info) {
     return NULL;
 }
 
+static napi_value call_learn_integer(napi_env env, napi_callback_info info) {
+    napi_value arguments[8];
+    uint32_t digits;
+    if (arguments_of(env, info, arguments) == 2 && api.napi_get_value_uint32(env, arguments[1], &digits) == NAPI_OK)
+        tm_js_heap_learn_integer((uintptr_t)arguments[0], digits);
+    return NULL;
+}
+
+static napi_value call_learn_map(napi_env env, napi_callback_info info) {
+    napi_value arguments[8];
+    if (arguments_of(env, info, arguments)) tm_js_heap_learn_map((uintptr_t)arguments[0]);
+    return NULL;
+}
+
 static napi_value call_record_of(napi_env env, napi_callback_info info) {
     napi_value arguments[8], result = NULL;
     uintptr_t record = arguments_of(env, info, arguments) ? tm_js_heap_record_of((uintptr_t)arguments[0]) : 0;
@@ -385,7 +399,8 @@ napi_value napi_register_module_v1(napi_env env, napi_value exports) {
         napi_callback call;
     } all[] = {{"calibrate", call_calibrate}, {"attach", call_attach}, {"detach", call_detach}, {"resolve", call_resolve},
                  /* and for V8: */
-                 {"learnHandle", call_learn_handle}, {"recordOf", call_record_of}, {"isPointer", call_is_pointer}};
+                 {"learnHandle", call_learn_handle}, {"learnInteger", call_learn_integer},
+                 {"learnMap", call_learn_map}, {"recordOf", call_record_of}, {"isPointer", call_is_pointer}};
     if (!find_api()) return exports;
     for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
         napi_value function;

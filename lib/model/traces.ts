@@ -23,7 +23,7 @@ import { lazyTraceback, type Traceback } from "./traceback.ts";
  */
 export class Traces {
   readonly #columns: SnapshotColumns;
-  /** Blocks up to and with each row; undefined where every row is one block. */
+  /** Blocks up to and with each row, rounded; undefined where every row is one block. */
   readonly #ends: Float64Array | undefined;
   /** How many traces there are. */
   readonly length: number;
@@ -35,7 +35,7 @@ export class Traces {
     if (counts.every((count) => count === 1)) this.length = counts.length;
     else {
       let end = 0;
-      this.#ends = counts.map((count) => end += count);
+      this.#ends = counts.map((count) => Math.round(end += count));
       this.length = Math.round(end);
     }
   }
@@ -82,7 +82,7 @@ export class Traces {
   *[Symbol.iterator](): IterableIterator<Trace> {
     let index = 0;
     for (let row = 0; row < this.#columns.traceSize.length; row++) {
-      const end = Math.min(this.#ends?.[row] ?? row + 1, this.length);
+      const end = this.#ends?.[row] ?? row + 1;
       const trace = this.#make(row);
       for (; index < end; index++) yield trace;
     }

@@ -102,6 +102,9 @@ export interface JsHeapSpec {
 export interface JsHeapObjects {
   /** While mallocs are watched: finds out how a record leads to its object. */
   learnHandle(object: unknown): void;
+  /** And then what type they have: `integer` has so many digits of 64 bits, `map` is empty and new. */
+  learnInteger(integer: bigint, digits: number): void;
+  learnMap(map: ReadonlyMap<unknown, unknown>): void;
   /** Where the record of an object is; 0: there is none. */
   recordOf(object: unknown): number;
   /** Is it a pointer object of the runtime? 1: it is. */

@@ -5,7 +5,7 @@
 import type inspector from "node:inspector";
 import { Result } from "../tracer/abi.ts";
 import { UnsupportedError } from "../model/errors.ts";
-import type { HeapSampler, V8Shim } from "./backend.ts";
+import type { HeapSampler, JsHeapObjects, V8Shim } from "./backend.ts";
 import { FunctionSampler } from "./v8_functions.ts";
 import { closeSession, isAttached, openSession } from "./v8_session.ts";
 
@@ -117,6 +117,14 @@ function watch(shim: V8Shim): void {
   if (watched !== Result.ok) throw new Error(`the shim did not begin to watch mallocs (${watched})`);
 }
 
+/** What the shim has to know of objects; they are to be sampled, each of them. */
+function learnObjects(objects: JsHeapObjects, kept: readonly unknown[]): void {
+  for (let i = 0; i < kept.length; i += 16) objects.learnHandle(kept[i]);
+  const maps = Array.from({ length: 200 }, () => new Map<unknown, unknown>());
+  for (const map of maps) objects.learnMap(map);
+  for (let digits = 2; digits < 10; digits++) objects.learnInteger(1n << BigInt(64 * digits - 1), digits);
+}
+
 /** Are the records as expected? */
 function calibrate(shim: V8Shim, session: inspector.Session, interval: number, confirm: boolean): boolean {
   const { first, step, count, rounds } = arrays;
@@ -125,7 +133,7 @@ function calibrate(shim: V8Shim, session: inspector.Session, interval: number, c
   watch(shim);
   startSampling(session, interval);
   for (let i = 0; i < rounds * count; i++) kept[i] = new Array(first + step * (i % count));
-  for (let i = 0; i < kept.length; i += 16) objects?.learnHandle(kept[i]!);
+  if (objects) learnObjects(objects, kept);
   const learnt = shim.jsHeapLearn({ ...arrays, interval, confirm });
   stopSampling(session);
   return learnt === Result.ok && kept.length === rounds * count;

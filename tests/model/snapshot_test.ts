@@ -200,11 +200,19 @@ test("a row counts for as many blocks as it says", () => {
   assertEquals(rows.filterTraces([new Filter(true, "[ab]")]).traces.length, 4);
 });
 
+test("a block that stands for hardly more than itself is there once", () => {
+  const traces = Array.from({ length: 20 }, (_, i) => trace(10 + i, "a:1"));
+  const rows = weighted(snapshot(...traces), traces.map(() => 1.01));
+  const sizes = traces.map(({ size }) => size);
+  assertEquals(Array.from(rows.traces, ({ size }) => size), sizes);
+  assertEquals(sizes.map((_, i) => rows.traces.at(i)!.size), sizes);
+});
+
 test("weights of sampled blocks need not be whole", () => {
   const rows = weighted(snapshot(trace(10, "a:1"), trace(5, "b:1"), trace(7, "c:1")), [1.25, 0.5, 2.5]);
   assertEquals(rows.traces.length, 4);
-  assertEquals([...rows.traces].map(({ size }) => size), [10, 10, 7, 7]);
-  assertEquals([0, 1, 2, 3, 4].map((index) => rows.traces.at(index)?.size), [10, 10, 7, 7, undefined]);
+  assertEquals([...rows.traces].map(({ size }) => size), [10, 5, 7, 7]);
+  assertEquals([0, 1, 2, 3, 4].map((index) => rows.traces.at(index)?.size), [10, 5, 7, 7, undefined]);
   const few = weighted(snapshot(trace(10, "a:1")), [2.25]);
   assertEquals([[...few.traces].length, few.traces.length], [2, 2]);
   const none = weighted(snapshot(trace(10, "a:1")), [0]);

@@ -131,6 +131,28 @@ session.post("HeapProfiler.stopSampling", (error) => console.log(before >= 1000,
   assertEquals(output, "undefined\ntrue true [ false, true ] true true\n");
 });
 
+test("what V8 allocated and gave back at once is not counted", () => {
+  const output = run(
+    "shrunk",
+    `const kept: unknown[] = [];
+const large = 1n << 640n;
+api.start(1, { domains: ["js-heap"], jsInterval: 1 });
+for (let i = 0; i < 1000; i++) kept.push(new Map([[i, i]]));
+for (let i = 0; i < 1000; i++) kept.push(large - (large - BigInt(i + 5)));
+kept.push({});
+const sizes = new Map<number, number>();
+for (const { size, traceback } of api.takeSnapshot({ gc: true }).traces) {
+  const line = traceback.at(0)!.lineno;
+  if (size < 1000) sizes.set(line, (sizes.get(line) ?? 0) + size);
+}
+console.log(sizes.get(5), sizes.get(6), kept.length);`,
+  );
+  const [maps, integers] = output.split(" ").map(Number);
+  // A map has 32 bytes, and its table 152; an integer of one digit has 24. And what a line makes once.
+  assert(maps! >= 184_000 && maps! < 190_000, output);
+  assert(integers! >= 24_000 && integers! < 28_000, output);
+});
+
 test("with the native domain or without; both start again", () => {
   const output = run(
     "domains",

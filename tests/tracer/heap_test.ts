@@ -153,6 +153,44 @@ console.log(sizes.get(5), sizes.get(6), kept.length);`,
   assert(integers! >= 24_000 && integers! < 28_000, output);
 });
 
+test("every object of V8's own profile is known by its size, whatever made it, and no other", () => {
+  const output = run(
+    "profile",
+    `import { Session } from "node:inspector";
+const kept: unknown[] = [];
+const makers: ((size: number) => unknown)[] = [
+  (size) => new Array(size),
+  (size) => [].concat(new Array(size) as never),
+  (size) => "ab".repeat(size).split(""),
+  (size) => JSON.parse("[" + "1,".repeat(size) + "1]"),
+  (size) => (String.fromCharCode(65 + size % 20) + "x").repeat(4 * size).toUpperCase(),
+  (size) => Object.fromEntries(Array.from({ length: size % 100 + 20 }, (_, i) => ["k" + i, i])),
+];
+api.start(1, { domains: ["js-heap"], jsInterval: 1 });
+for (let round = 0; round < 100; round++) for (const make of makers) kept.push(make(500 + round));
+const session = new Session();
+session.connect();
+session.post("HeapProfiler.getSamplingProfile", (_error, { profile }) => {
+  const theirs = new Map<number, number>();
+  for (const { size } of (profile as unknown as { samples: { size: number }[] }).samples) theirs.set(size, (theirs.get(size) ?? 0) + 1);
+  let objects = 0, missing = 0, more = 0;
+  for (const [size, count] of theirs) {
+    if (size < 2000 || size > 100_000) continue;
+    objects += count;
+    missing += Math.max(0, count - (ours.get(size) ?? 0));
+    more += Math.max(0, (ours.get(size) ?? 0) - count);
+  }
+  // The snapshot itself was made between the two.
+  console.log(objects > 450, missing < 10 || missing, more < 10 || more);
+});
+const ours = new Map<number, number>();
+for (const { size } of api.takeSnapshot().traces) ours.set(size, (ours.get(size) ?? 0) + 1);
+console.log(kept.length);`,
+    ["--v8-flags=--no-maglev"],
+  );
+  assertEquals(output, "600\ntrue true true\n");
+});
+
 test("with the native domain or without; both start again", () => {
   const output = run(
     "domains",

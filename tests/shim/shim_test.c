@@ -490,7 +490,7 @@ static void load(const char *path) {
 }
 
 static void preloading(bool preloaded) {
-    uint32_t expected = preloaded ? TM_STATUS_TRACING | TM_STATUS_PRELOADED : 0;
+    uint32_t expected = preloaded ? TM_STATUS_TRACING | TM_STATUS_PRELOADED | 1u << TM_STATUS_STARTS : 0;
     EXPECT(shim.status() == expected, "status %u, not %u", shim.status(), expected);
     EXPECT(!getenv("TRACEMALLOC_PRELOAD"), "TRACEMALLOC_PRELOAD is still set");
     const char *rest = getenv("LD_PRELOAD"), *wanted = getenv("EXPECT_LD_PRELOAD");

@@ -257,12 +257,12 @@ static void judge(const task *task, uint32_t node, task_row *row) {
     uint64_t words[MOST_BOXED_WORDS + 1] = {0}, bytes = task->trailer_offset - task->work_offset, block_size, size = 0;
     if (bytes <= 8 * MOST_BOXED_WORDS) {
         if (!os_read(task->at + task->work_offset, words, bytes)) return;
-        const uint64_t *block = words;
-        while (block < words + bytes / 8 && (*block < 0x10000 || !(uint32_t)*block)) block++;
-        bool known = tm_block_find(*block, &block_size, &block_node);
-        if (!known || script_node(block_node) != starter) {
-            if (known && script_node(block_node)) return;
-            if (read_trait(block[1], &size, &row->queue_poll) && (!known || size == block_size)) row->kind = TASK_QUEUE;
+        const uint64_t *block = words, *end = words + bytes / 8;
+        while (block < end && (*block < 0x10000 || !(uint32_t)*block)) block++;
+        bool known = block < end && tm_block_find(*block, &block_size, &block_node);
+        uint32_t maker = known ? script_node(block_node) : 0;
+        if (block < end && maker != starter) {
+            if (!maker && read_trait(block[1], &size, &row->queue_poll) && (!known || size == block_size)) row->kind = TASK_QUEUE;
             return;
         }
     }

@@ -15,7 +15,14 @@ import { pathToFileURL } from "node:url";
 import { root, runtimes } from "./runtimes.mjs";
 import { setup } from "./setup.mjs";
 
-const tests = ["stacks_test.ts", "lines_test.ts", "objects_test.ts", "api_test.ts", "programs_test.ts"];
+const tests = [
+  "stacks_test.ts",
+  "lines_test.ts",
+  "objects_test.ts",
+  "api_test.ts",
+  "programs_test.ts",
+  "tasks_test.ts",
+];
 
 function main() {
   setup();

@@ -70,6 +70,9 @@ const defaultJsInterval = 8192;
  * `--allow-ffi` and, where the program was not started by `tracemalloc run`, `--allow-sys` (for the source positions that
  * V8 keeps only when asked to).
  *
+ * What the runtime allocates without JavaScript, for work that JavaScript has started (a file that is read, a connection),
+ * has the traceback of that start on Deno, where it is known.
+ *
  * @example Lines that own the memory
  * ```ts ignore
  * import { start, takeSnapshot } from "@x/tracemalloc";

@@ -49,3 +49,11 @@ for (const compiler of compilers) {
     await context.test("hooked in", () => eachTestIsOk(runToEnd(program, [shim])));
   });
 }
+
+test("frame pointers that lead out of the stack are not followed", () => {
+  mkdirSync(folder, { recursive: true });
+  const source = fileURLToPath(new URL("frames_test.c", import.meta.url)),
+    frames = `${folder}frames_test.${process.pid}`;
+  runToEnd(process.env["CC"] || "cc", [...flags, source, "-o", frames]);
+  runToEnd(frames, []);
+});

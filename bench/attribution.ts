@@ -4,7 +4,8 @@
  *   deno run -A bench/attribution.ts [PROGRAM…]        (all of bench/programs/)
  *
  * Counts every byte that malloc and its family were asked for from the start of the process to its end, whether it was given
- * back or not. Beside the threads that run JavaScript, the runtime's other threads are listed by name.
+ * back or not. Beside the threads that run JavaScript, the runtime's other threads are listed by name, with what no line
+ * asked for: what they allocate for a line counts as the line's.
  */
 import { spawnSync } from "node:child_process";
 import { mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";

@@ -2,6 +2,7 @@
 
 #include <string.h>
 
+#include "maps.h"
 #include "sampling.h"
 #include "side.h"
 
@@ -379,12 +380,18 @@ static __attribute__((noinline)) uint64_t save(uint64_t word) {
     return word ^ EPOCH;
 }
 
+static void save_map(uint32_t domain, uint64_t size, uint32_t node, void *context) {
+    (void)context;
+    save_block(domain, size, node);
+}
+
 bool tm_blocks_freeze(void) {
     saving_failed = false;
     size_t capacity;
     const tm_side_block *side = tm_side_rows(&capacity);
     for (size_t i = 0; i < capacity; i++)
         if (side[i].node) save_block(side[i].domain, side[i].size, side[i].node);
+    tm_maps_each(save_map, NULL);
     epoch ^= EPOCH;
     return !saving_failed;
 }
@@ -438,6 +445,7 @@ void tm_blocks_each(tm_block_visitor *each, void *context) {
     const tm_side_block *side = tm_side_rows(&capacity);
     for (size_t i = 0; i < capacity; i++)
         if (side[i].node) each(side[i].domain, side[i].size, side[i].node, context);
+    tm_maps_each(each, context);
 }
 
 static void count_one(uint32_t domain, uint64_t size, uint32_t node, void *context) {

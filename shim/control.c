@@ -10,6 +10,7 @@
 #include "image.h"
 #include "js_heap.h"
 #include "jsc.h"
+#include "maps.h"
 #include "mimalloc.h"
 #include "output.h"
 #include "sampling.h"
@@ -43,10 +44,12 @@ int32_t tracemalloc_start(uint32_t nframe, uint32_t flags) {
             tm_thread_install_fork_handlers();
             tm_gate_close();
             tm_traced_reset(true);
+            tm_maps_start(flags & TM_START_MMAP);
+            if (flags & TM_START_WITHOUT_NATIVE) tm_js_heap_alone();
             tm_gate_open(true);
             starts++;
             if (!tm_preloaded) tm_slots_patch();
-            tm_mimalloc_install();
+            if (!(flags & TM_START_WITHOUT_NATIVE)) tm_mimalloc_install();
             show_to_libraries();
         }
     }
@@ -72,6 +75,7 @@ int32_t tracemalloc_stop(void) {
         tm_mimalloc_remove();
         tm_gate_close();
         tm_js_heap_stop();
+        tm_maps_start(false);
         tm_blocks_clear();
         tm_traces_clear();
         tm_jsc_sites_clear();
@@ -87,6 +91,7 @@ int32_t tracemalloc_clear(void) {
     bool tracing = tm_gate != TM_GATE_OFF;
     if (tracing) {
         tm_gate_close();
+        tm_maps_clear();
         tm_blocks_clear();
         tm_js_heap_clear();
         tm_tree_clear();
@@ -104,7 +109,7 @@ void tracemalloc_memory(uint64_t out[4]) {
         tm_gate_close();
         tm_js_heap_settle();
         tm_traced_memory(&out[0], &out[1]);
-        out[2] = tm_blocks_bytes() + tm_mimalloc_bytes() + tm_traces_bytes() + tm_jsc_sites_bytes();
+        out[2] = tm_blocks_bytes() + tm_maps_bytes() + tm_mimalloc_bytes() + tm_traces_bytes() + tm_jsc_sites_bytes();
         out[3] = tm_traceback_limit;
         tm_gate_open(true);
     }
@@ -190,7 +195,7 @@ void tracemalloc_release(const tm_image *image) { tm_image_release(image); }
 
 /* ---- preloaded: `tracemalloc run` says in the environment that tracing is to begin at once ---- */
 
-#define PRELOAD_VARIABLE "TRACEMALLOC_PRELOAD=" /* the traceback limit, and perhaps ",allocated", ",mixed", or: */
+#define PRELOAD_VARIABLE "TRACEMALLOC_PRELOAD=" /* the traceback limit, and perhaps ",allocated", ",mixed", ",mmap", ",without-native", or: */
 #define SAMPLE_PREFIX ",sample="
 #define LOADER_VARIABLE "LD_PRELOAD="
 /*
@@ -289,5 +294,6 @@ __attribute__((constructor)) static void begin_preloaded(int count, char **argum
     if (sample) tracemalloc_sample((uint32_t)strtoul(sample + strlen(SAMPLE_PREFIX), NULL, 10));
     if (followed) follow(followed, count, arguments);
     else give_back_loader_variable(take_variable(LOADER_VARIABLE));
-    tracemalloc_start(nframe, strstr(limit, ",mixed") ? TM_START_MIXED : 0);
+    tracemalloc_start(nframe, (strstr(limit, ",mixed") ? TM_START_MIXED : 0) | (strstr(limit, ",mmap") ? TM_START_MMAP : 0) |
+                                  (strstr(limit, ",without-native") ? TM_START_WITHOUT_NATIVE : 0));
 }

@@ -14,6 +14,7 @@
 
 #include "blocks.h"
 #include "js_heap.h"
+#include "maps.h"
 #include "sampling.h"
 #include "traces.h"
 #include "unwind.h"
@@ -64,6 +65,7 @@ void tm_hooks_resolve(void) {
         void *scope = tm_preloaded && !TM_LINKED ? RTLD_NEXT : RTLD_DEFAULT;
         TM_HOOKS(LOOK_UP)
         LOOK_UP(malloc_usable_size)
+        tm_maps_resolve(scope);
         __atomic_store_n(&done, 1, __ATOMIC_RELEASE);
     }
     __atomic_store_n(&resolving, 0, __ATOMIC_RELEASE);

@@ -10,6 +10,7 @@
 #include "blocks.h"
 #include "js_heap.h"
 #include "jsc.h"
+#include "maps.h"
 #include "mimalloc.h"
 #include "sampling.h"
 #include "side.h"
@@ -355,7 +356,7 @@ static tm_thread *gather(struct rows *rows, uint64_t *lost) {
     bool frozen = tm_blocks_freeze();
     tm_mimalloc_tally();
     tm_tallies_each(add_tally, rows);
-    *lost = tm_blocks_lost() + tm_mimalloc_lost();
+    *lost = tm_blocks_lost() + tm_maps_lost() + tm_mimalloc_lost();
     /* dladdr and snprintf are not the program's; and a fork waits until all blocks are gone through. */
     tm_thread *self = tm_gate_open_hidden(true);
     if (!tm_blocks_each_frozen(add_block, rows) || !frozen) rows->failed = true;
@@ -377,8 +378,9 @@ const tm_image *tm_image_of(uint32_t domain, uintptr_t address) {
     struct rows rows = {0};
     uint64_t size;
     uint32_t node;
-    bool known = domain ? tm_side_find(domain, address, &size, &node)
-                        : tm_block_find(address, &size, &node) || tm_mimalloc_find_block(address, &size, &node);
+    bool known = domain == TM_DOMAIN_MMAP ? tm_map_find(address, &size, &node)
+                 : domain                 ? tm_side_find(domain, address, &size, &node)
+                                          : tm_block_find(address, &size, &node) || tm_mimalloc_find_block(address, &size, &node);
     if (known) add(&rows, domain, size, node, 1);
     if (tm_jsc_ready) name_sites(&rows);
     tm_thread *self = tm_hide_begin();

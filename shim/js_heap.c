@@ -590,6 +590,11 @@ void tracemalloc_js_heap_end(void) {
     leave_alone();
 }
 
+void tm_js_heap_alone(void) {
+    alone = true;
+    want(0, SIZE_MAX);
+}
+
 void tm_js_heap_stop(void) {
     memset(samplers, 0, sizeof samplers);
     __atomic_store_n(&sampler_count, 0, __ATOMIC_RELEASE);

@@ -14,6 +14,9 @@ void os_unmap(void *start, size_t bytes);
 /* The pages read as zero again, and take no memory. */
 void os_discard(void *start, size_t bytes);
 
+/* Of mapped pages, how much is in memory. */
+size_t os_bytes_in_memory(uintptr_t low, uintptr_t high);
+
 /* Bytes that the process may still map; SIZE_MAX: there is no limit. */
 size_t os_address_space_left(void);
 

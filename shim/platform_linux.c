@@ -64,6 +64,19 @@ void *os_map_large(size_t bytes) {
 
 void os_discard(void *start, size_t bytes) { CALL3(SYS_madvise, start, bytes, MADV_DONTNEED); }
 
+size_t os_bytes_in_memory(uintptr_t low, uintptr_t high) {
+    unsigned char pages[512];
+    size_t bytes = 0;
+    while (low < high) {
+        size_t count = (high - low) / 4096 < sizeof pages ? (high - low) / 4096 : sizeof pages;
+        if (!count) break;
+        if (!FAILED(CALL3(SYS_mincore, low, count * 4096, pages)))
+            for (size_t i = 0; i < count; i++) bytes += pages[i] & 1 ? 4096 : 0;
+        low += count * 4096;
+    }
+    return bytes;
+}
+
 static int32_t process_id;
 
 void os_forked(void) { process_id = 0; }

@@ -6,6 +6,7 @@
 #include <sys/mman.h>
 
 #include "hooks.h"
+#include "maps.h"
 #include "thread.h"
 
 /* ELF for x86-64: the relocations that hold the address of a function. */
@@ -25,8 +26,8 @@ typedef struct hooked {
     uintptr_t hook, next;
 } hooked;
 
-static hooked all[16];
-static size_t all_count;
+static hooked all[24];
+static size_t all_count, map_count; /* those of mappings come first */
 
 static uintptr_t address_of(const void *function_pointer) {
     uintptr_t address;
@@ -38,13 +39,19 @@ static void list_hooks(void) {
     if (all_count) return;
     void *symbol = dlsym(RTLD_DEFAULT, "dlopen");
     memcpy(&next_dlopen, &symbol, sizeof symbol);
-#define ENTRY(function)                                                            \
-    {                                                                              \
-        __typeof__(tm_next.function) hook = tm_hook_##function;                           \
-        all[all_count++] = (hooked){#function, address_of(&hook), address_of(&tm_next.function)}; \
+#define ENTRY(next, function)                                                                  \
+    {                                                                                          \
+        __typeof__(next.function) hook = tm_hook_##function;                                   \
+        all[all_count++] = (hooked){#function, address_of(&hook), address_of(&next.function)}; \
     }
-    TM_HOOKS(ENTRY)
+#define OF_MALLOC(function) ENTRY(tm_next, function)
+#define OF_MAPS(function) ENTRY(tm_next_map, function)
+    TM_MAP_HOOKS(OF_MAPS)
+    map_count = all_count;
+    TM_HOOKS(OF_MALLOC)
 #undef ENTRY
+#undef OF_MALLOC
+#undef OF_MAPS
     void *(*hook)(const char *, int) = hooked_dlopen;
     all[all_count++] = (hooked){"dlopen", address_of(&hook), address_of(&next_dlopen)};
 }
@@ -92,8 +99,9 @@ static bool describe(const struct dl_phdr_info *info, object *o) {
     return o->symbols && o->strings;
 }
 
-static const hooked *hook_named(const char *name) {
-    for (size_t i = 0; i < all_count; i++)
+/* To be put in: those of mappings only where they are wanted. */
+static const hooked *hook_named(const char *name, bool install) {
+    for (size_t i = install && !tm_maps_wanted ? map_count : 0; i < all_count; i++)
         if (!strcmp(name, all[i].name)) return &all[i];
     return NULL;
 }
@@ -106,7 +114,7 @@ static void patch_object(const object *o, bool install) {
             uint32_t index = ELF64_R_SYM(r->r_info);
             if (!index || !HOLDS_FUNCTION(ELF64_R_TYPE(r->r_info))) continue;
             const ElfW(Sym) *symbol = &o->symbols[index];
-            const hooked *h = hook_named(o->strings + symbol->st_name);
+            const hooked *h = hook_named(o->strings + symbol->st_name, install);
             if (!h || !h->next) continue;
             uintptr_t *slot = (uintptr_t *)(o->base + r->r_offset), value = *slot;
             if (install) {

@@ -115,7 +115,9 @@ enum tm_counter {
 TM_EXPORT uint32_t tracemalloc_abi(void);
 TM_EXPORT uint32_t tracemalloc_status(void);
 /* nframe in [1, 65535]. Begins to record; where the shim is not preloaded, patches the slots of every loaded object. */
-#define TM_START_MIXED 1u /* tracebacks hold native code's frames, too, and the runtime's own JavaScript's */
+#define TM_START_MIXED 1u          /* tracebacks hold native code's frames, too, and the runtime's own JavaScript's */
+#define TM_START_MMAP 2u           /* anonymous mappings are recorded, too (maps.h) */
+#define TM_START_WITHOUT_NATIVE 4u /* blocks of malloc and its family are not recorded */
 TM_EXPORT int32_t tracemalloc_start(uint32_t nframe, uint32_t flags);
 /*
  * Before the start: one block of malloc's every so many bytes is recorded, on average, and stands for others of its size.

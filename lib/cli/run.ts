@@ -44,7 +44,7 @@ export const run: Command = {
   options: [
     { name: "-n", value: "NFRAME", help: "keep so many frames of every traceback, 1 to 65535 (1)" },
     { name: "-o", value: "FILE", help: "write the snapshot to FILE (tracemalloc-SCRIPT.PID.snapshot)" },
-    { name: "--domains", value: "NAMES", help: `kinds of memory: ${tracedDomains.join(",")}, or one of them (native)` },
+    { name: "--domains", value: "NAMES", help: `kinds of memory: of ${tracedDomains.join(",")}, one or more (native)` },
     {
       name: "--js-interval",
       value: "BYTES",
@@ -380,6 +380,8 @@ function tracedCommand(plan: Plan, transfer: string): { args: string[]; env: Rec
     TRACEMALLOC_PRELOAD: [
       nframe,
       ...(plan.nativeFrames ? ["mixed"] : []),
+      ...(plan.domains.includes("mmap") ? ["mmap"] : []),
+      ...(plan.domains.every((domain) => domain === "mmap") ? ["without-native"] : []),
       ...(plan.sampleBytes > 1 ? [`sample=${plan.sampleBytes}`] : []),
     ].join(","),
   };

@@ -7,7 +7,7 @@ export const abiVersion = 8;
 export const Status = { tracing: 1, preloaded: 2, starts: 8 } as const;
 
 /** Flags of `Shim.start()`. */
-export const StartFlag = { mixed: 1 } as const;
+export const StartFlag = { mixed: 1, mmap: 2, withoutNative: 4 } as const;
 
 /** Results of control functions. */
 export const Result = { ok: 0, noMemory: -1, state: -2, calibration: -3, busy: -4, signal: -5, positions: -6 } as const;

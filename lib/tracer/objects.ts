@@ -31,7 +31,7 @@ export function getObjectTraceback(
   const shim = tracingShim();
   if (typeof x === "bigint" || typeof x === "number") {
     const address = toAddress(x);
-    return shim ? blockTraceback(0, address) : null;
+    return shim ? tracebackAt(address) : null;
   }
   if ((typeof x !== "object" && typeof x !== "function") || x === null) {
     throw new TypeError(
@@ -40,9 +40,14 @@ export function getObjectTraceback(
   }
   if (!shim) return null;
   const address = shim.addressOf(ArrayBuffer.isView(x) ? x.buffer : x);
-  if (address !== undefined) return blockTraceback(Domain.native, address);
+  if (address !== undefined) return tracebackAt(address);
   const record = needTracing().heapSampler?.recordOf(x);
   return record === undefined ? null : blockTraceback(Domain["js-heap"], BigInt(record));
+}
+
+/** Of a block, or of a mapping where those are traced. */
+function tracebackAt(address: bigint): Traceback | null {
+  return blockTraceback(Domain.native, address) ?? blockTraceback(Domain.mmap, address);
 }
 
 /**

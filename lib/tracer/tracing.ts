@@ -33,6 +33,12 @@ export interface StartOptions {
    *
    * `"js-heap"` are the objects in the heap of the engine (V8), of the calling thread: a sample of them, whose sizes
    * and counts in statistics stand for all. Sampled objects that have died are gone after the next collection.
+   *
+   * `"mmap"` are anonymous mappings: what the engine's heap, its code and WebAssembly memories take, among others. Sizes
+   * are bytes that may be accessed, whether they have been touched or not. Reserved address space counts from when it is
+   * opened (mprotect), for the line that opens it; what is given back or closed again is gone, and what is left of a
+   * mapping in two places counts as two. Stacks of threads and malloc's own pages, which the C library maps by itself, are
+   * not seen. Buffers whose memory is mapped stand here, and not among `"native"`.
    */
   readonly domains?: readonly DomainName[];
   /**
@@ -55,7 +61,7 @@ export interface StartOptions {
 }
 
 /** Kinds of memory that can be traced today. */
-export const tracedDomains: readonly DomainName[] = ["native", "js-heap"];
+export const tracedDomains: readonly DomainName[] = ["native", "js-heap", "mmap"];
 
 /** Bytes between samples where nothing else is said: within a few percent for lines that own 10 MB and more. */
 const defaultJsInterval = 8192;
@@ -97,7 +103,7 @@ export function start(nframe = 1, options: StartOptions = {}): void {
   if (isTracing()) return;
   const opened = open(), joins = isTracingAlready(opened.shim);
   opened.shim.sample(options.sampleBytes ?? 1);
-  const result = opened.shim.start(nframe, options.nativeFrames ? StartFlag.mixed : 0);
+  const result = opened.shim.start(nframe, startFlags(options));
   if (result === Result.noMemory) throw new UnsupportedError("there is no address space left for the tracer's tables");
   if (result !== Result.ok) throw new Error(`the shim did not start (${result})`);
   tracing = { ...opened, starts: startsOf(opened.shim) };
@@ -108,6 +114,13 @@ export function start(nframe = 1, options: StartOptions = {}): void {
     else stop();
     throw error;
   }
+}
+
+function startFlags({ nativeFrames = false, domains = ["native"] }: StartOptions): number {
+  // Samples of the engine's heap are blocks of malloc: without them, see sampleHeap().
+  const mallocs = domains.includes("native") || domains.includes("js-heap");
+  return (nativeFrames ? StartFlag.mixed : 0) | (domains.includes("mmap") ? StartFlag.mmap : 0) |
+    (mallocs ? 0 : StartFlag.withoutNative);
 }
 
 /** By another thread, or by the command line. */

@@ -253,6 +253,8 @@ static inline uint32_t tm_v8_identity_of(tm_tagged shared) {
 uint32_t tm_v8_frame_of(uint64_t isolate, const tm_v8_site *site);
 
 /* Frames of V8: the word below the frame pointer is a context, or a type << 1. V8 src/execution/frames.h. */
+/* A word of a frame, by its offset in the layout: calibration and walks read alike. */
+static inline uint64_t tm_v8_slot(const uint64_t *fp, int32_t offset) { return *(const uint64_t *)((const char *)fp + offset); }
 #define TM_V8_IS_TYPED(fp) (!((fp)[-1] & 1))
 #define TM_V8_IS_ENTRY(fp) ((fp)[-1] == 2 || (fp)[-1] == 4)
 

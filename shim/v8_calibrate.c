@@ -97,7 +97,7 @@ static void collect(const uint64_t *fp, uintptr_t pc) {
     for (frame_count = 0; frame_count < MOST_FRAMES;) {
         frames[frame_count++] = (stack_frame){fp, pc};
         if (TM_V8_IS_ENTRY(fp)) {
-            uint64_t next = tm_v8.entry_exit_fp ? fp[tm_v8.entry_exit_fp / 8] : 0;
+            uint64_t next = tm_v8.entry_exit_fp ? tm_v8_slot(fp, tm_v8.entry_exit_fp) : 0;
             if (next <= (uint64_t)fp || !above_probe(next)) return;
             fp = (const uint64_t *)next;
             pc = 0;
@@ -161,7 +161,7 @@ static int at[FUNCTIONS]; /* frames of A, B, C, D */
 /* With the path just found: do the frames of all four functions show the two scripts, in the order of the calls? */
 static bool path_holds(int index) {
     if (tm_v8.type_shared == tm_v8.type_script || script_of(index) == 0) return false;
-    int function = tm_v8_type(frames[index].fp[tm_v8.frame_function / 8]);
+    int function = tm_v8_type(tm_v8_slot(frames[index].fp, tm_v8.frame_function));
     if (function == tm_v8.type_shared || function == tm_v8.type_script) return false;
     at[D] = index;
     at[A] = next_frame_of(index + 1, state.spec.file[0]);
@@ -363,7 +363,7 @@ static bool find_bytecode(void) {
     for (int field = 8; field < 8 * SHARED_WORDS; field += 8) {
         bool all = true;
         for (int q = A; q < FUNCTIONS && all; q++)
-            all = tm_v8_field(tm_v8_frame_shared(frames[at[q]].fp), field) == frames[at[q]].fp[tm_v8.frame_bytecode / 8];
+            all = tm_v8_field(tm_v8_frame_shared(frames[at[q]].fp), field) == tm_v8_slot(frames[at[q]].fp, tm_v8.frame_bytecode);
         if (all) tm_v8.shared_data = field;
     }
     if (!tm_v8.shared_data) return fail("shared_data: the functions do not hold their bytecode");
@@ -449,8 +449,8 @@ static void find_tables(void) {
 /* Every known offset is where a bytecode begins, and the walk over the bytecodes ends exactly at the length. */
 static bool bytecodes_walk(void) {
     for (int q = A; q < FUNCTIONS; q++) {
-        tm_tagged bytecode = frames[at[q]].fp[tm_v8.frame_bytecode / 8];
-        uint64_t offset = (uint64_t)(tm_smi(frames[at[q]].fp[tm_v8.frame_offset / 8]) - tm_v8.offset_bias);
+        tm_tagged bytecode = tm_v8_slot(frames[at[q]].fp, tm_v8.frame_bytecode);
+        uint64_t offset = (uint64_t)(tm_smi(tm_v8_slot(frames[at[q]].fp, tm_v8.frame_offset)) - tm_v8.offset_bias);
         tm_bytes code = {NULL, tm_v8_bytes_length(tm_v8_field(bytecode, tm_v8.bytecode_length))};
         if (code.length > 65536 || !(code.data = tm_scratch(code.length))) return false;
         if (!tm_read((bytecode & ~3ull) + (uint64_t)tm_v8.bytecode_start, code.data, code.length)) return false;
@@ -505,7 +505,7 @@ static verdict verify(int index, uint32_t *tiers) {
     tm_v8_identity identity;
     int count;
     uintptr_t pc = frames[index].pc;
-    tm_v8_decoded decoded = tm_v8_decode(frames[index].fp, pc, frames[index].fp[tm_v8.frame_offset / 8], sites, &count, &identity);
+    tm_v8_decoded decoded = tm_v8_decode(frames[index].fp, pc, tm_v8_slot(frames[index].fp, tm_v8.frame_offset), sites, &count, &identity);
     verdict result = UNKNOWN;
     *tiers = 0;
     if (decoded == TM_V8_INTERPRETED || decoded == TM_V8_COMPILED) result = judge(sites, count, tiers);
@@ -528,7 +528,7 @@ static bool identities_hold(void) {
         tm_tagged shared = tm_v8_frame_shared(frames[i].fp);
         int q = shared ? function_of(shared) : -1;
         if (q < 0 || script[q]) continue;
-        tm_tagged bytecode = frames[i].fp[tm_v8.frame_bytecode / 8];
+        tm_tagged bytecode = tm_v8_slot(frames[i].fp, tm_v8.frame_bytecode);
         /* A function that has compiled code by now has that instead. */
         tm_tagged own = tm_v8_bytecode_of(shared);
         if (own && own != tm_v8_forward(bytecode)) return false;
@@ -839,7 +839,7 @@ static bool is_right(int index) {
 }
 
 static void find_baseline(int index, tm_tagged code, uint64_t pc_offset, const uint64_t *c) {
-    tm_tagged bytecode = frames[index].fp[tm_v8.frame_bytecode / 8];
+    tm_tagged bytecode = tm_v8_slot(frames[index].fp, tm_v8.frame_bytecode);
     for (int i = 1; i < CODE_WORDS; i++)
         if (c[i] == bytecode) tm_v8.code_data = 8 * i;
     for (int i = 1; i < CODE_WORDS; i++) {
@@ -913,7 +913,7 @@ static void find_compiled(int index) {
     uint64_t c[CODE_WORDS];
     read_words(code, c, CODE_WORDS);
     perturb();
-    tm_tagged bytecode = frames[index].fp[tm_v8.frame_bytecode / 8];
+    tm_tagged bytecode = tm_v8_slot(frames[index].fp, tm_v8.frame_bytecode);
     bool is_baseline = false;
     for (int i = 1; i < CODE_WORDS; i++) is_baseline |= tm_is_object(bytecode) && c[i] == bytecode && tm_v8_type(bytecode) == tm_v8.type_bytecode;
     if (seen_count < (int)(sizeof seen / sizeof *seen)) {
@@ -1049,7 +1049,7 @@ static bool walker_is_right(tm_thread *self, bool compiled) {
 static bool entry_holds(void) {
     uint64_t entry = tm_v8.isolate_entry_sp ? tm_read64(isolate_now() + (uint64_t)tm_v8.isolate_entry_sp) : 0;
     if (!tm_v8.isolate_entry_sp) return true;
-    return above_probe(entry) && TM_V8_IS_ENTRY((const uint64_t *)entry) && !((const uint64_t *)entry)[tm_v8.entry_exit_fp / 8];
+    return above_probe(entry) && TM_V8_IS_ENTRY((const uint64_t *)entry) && !tm_v8_slot((const uint64_t *)entry, tm_v8.entry_exit_fp);
 }
 
 static void check(tm_thread *self, bool compiled) {

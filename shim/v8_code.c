@@ -12,12 +12,10 @@ static inline tm_tagged element(tm_tagged array, int64_t index) {
     return tm_read64((array & ~3ull) + ARRAY_START + 8 * (uint64_t)index);
 }
 
-static inline uint64_t frame_slot(const uint64_t *fp, int32_t offset) { return fp[offset / 8]; }
-
 /* ---- functions ---- */
 
 tm_tagged tm_v8_frame_shared(const uint64_t *fp) {
-    tm_tagged function = frame_slot(fp, tm_v8.frame_function);
+    tm_tagged function = tm_v8_slot(fp, tm_v8.frame_function);
     if (!tm_is_object(function)) return 0;
     function = tm_v8_forward(function);
     if (!function) return 0;
@@ -72,7 +70,7 @@ static bool bytecode_begins_at(tm_tagged bytecode, int64_t offset) {
 }
 
 static tm_v8_decoded interpreted(const uint64_t *fp, uint64_t slot, tm_tagged shared, tm_v8_site *sites, int *count) {
-    tm_tagged bytecode = frame_slot(fp, tm_v8.frame_bytecode);
+    tm_tagged bytecode = tm_v8_slot(fp, tm_v8.frame_bytecode);
     if (tm_v8_type(bytecode) != tm_v8.type_bytecode || !tm_is_smi(slot)) return TM_V8_UNKNOWN;
     bytecode = tm_v8_forward(bytecode);
     int64_t offset = tm_smi(slot) - tm_v8.offset_bias;
@@ -89,8 +87,8 @@ static tm_v8_decoded interpreted(const uint64_t *fp, uint64_t slot, tm_tagged sh
  * which cannot be told apart from here.
  */
 static tm_v8_decoded in_builtin(const uint64_t *fp, tm_tagged shared, tm_v8_site *sites, int *count) {
-    tm_tagged bytecode = frame_slot(fp, tm_v8.frame_bytecode);
-    uint64_t slot = frame_slot(fp, tm_v8.frame_offset);
+    tm_tagged bytecode = tm_v8_slot(fp, tm_v8.frame_bytecode);
+    uint64_t slot = tm_v8_slot(fp, tm_v8.frame_offset);
     if (!tm_is_object(bytecode) || !tm_is_smi(slot) || tm_v8_type(bytecode) != tm_v8.type_bytecode) return TM_V8_UNKNOWN;
     if (tm_v8_bytecode_of(shared) != tm_v8_forward(bytecode)) return TM_V8_UNKNOWN;
     if (!bytecode_begins_at(tm_v8_forward(bytecode), tm_smi(slot) - tm_v8.offset_bias)) return TM_V8_UNKNOWN;
@@ -164,7 +162,7 @@ static bool baseline_offset(tm_tagged code, tm_tagged bytecode, uint64_t pc_offs
 }
 
 static tm_v8_decoded baseline(const uint64_t *fp, tm_tagged shared, tm_tagged code, uint64_t pc_offset, tm_v8_site *sites, int *count) {
-    tm_tagged bytecode = frame_slot(fp, tm_v8.frame_bytecode);
+    tm_tagged bytecode = tm_v8_slot(fp, tm_v8.frame_bytecode);
     int64_t offset;
     int32_t position = -1;
     if (tm_v8_type(bytecode) != tm_v8.type_bytecode) return TM_V8_UNKNOWN;
@@ -622,7 +620,7 @@ tm_v8_decoded tm_v8_decode(const uint64_t *fp, uintptr_t pc, uint64_t offset, tm
     if (!tm_code_region_of(pc, &region)) return TM_V8_UNKNOWN;
     tm_tagged shared = tm_v8_frame_shared(fp);
     /* Without a function, but with bytecode: a frame that is being made by a deoptimisation. */
-    if (!shared) return tm_v8_type(frame_slot(fp, tm_v8.frame_bytecode)) == tm_v8.type_bytecode ? TM_V8_UNKNOWN : TM_V8_NOT_A_FRAME;
+    if (!shared) return tm_v8_type(tm_v8_slot(fp, tm_v8.frame_bytecode)) == tm_v8.type_bytecode ? TM_V8_UNKNOWN : TM_V8_NOT_A_FRAME;
     /* Builtins that are functions have no script. */
     tm_tagged script = tm_v8_field(shared, tm_v8.shared_script);
     if (tm_v8_type(script) != tm_v8.type_script || is_webassembly(shared, script)) return TM_V8_NOT_A_FRAME;

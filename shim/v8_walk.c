@@ -20,7 +20,7 @@ typedef struct tm_v8_cached {
     uint64_t key[2];  /* interpreted: BytecodeArray and offset slot; compiled: pc and KEY_COMPILED */
     uint64_t stream, code, data; /* compiled code; 0: none was found */
     uint32_t function; /* tm_v8_identity_of() */
-    uint16_t data_field;
+    int16_t data_field;
     uint8_t count;
     uint8_t listed;    /* the frames stand in the thread's lists, from frame[0] */
     uint32_t frame[INLINE_FRAMES];
@@ -50,7 +50,6 @@ typedef struct tm_v8_handler {
 #define KEY_PLACELESS 5
 #define USES_NOT_UNDERSTOOD 100
 
-static inline uint64_t word_at(const uint64_t *fp, int32_t offset) { return *(const uint64_t *)((const char *)fp + offset); }
 static inline uint64_t load(uint64_t address) { return *(const volatile uint64_t *)address; }
 
 tm_v8_thread *tm_v8_thread_of(tm_thread *self) {
@@ -152,7 +151,7 @@ static __attribute__((noinline)) tm_v8_cached *miss(tm_v8_thread *v8, const uint
     bool understood = decoded != TM_V8_UNKNOWN;
     uint64_t key[2] = {pc, placeless ? KEY_PLACELESS : understood ? KEY_COMPILED : KEY_NOT_UNDERSTOOD};
     if (decoded == TM_V8_INTERPRETED) {
-        key[0] = word_at(fp, tm_v8.frame_bytecode);
+        key[0] = tm_v8_slot(fp, tm_v8.frame_bytecode);
         key[1] = offset;
     }
     for (int i = 0; i < count; i++) {
@@ -167,7 +166,7 @@ static __attribute__((noinline)) tm_v8_cached *miss(tm_v8_thread *v8, const uint
     row->stream = identity.stream;
     row->code = identity.code;
     row->data = identity.data;
-    row->data_field = (uint16_t)identity.data_field;
+    row->data_field = (int16_t)identity.data_field;
     row->function = shared ? tm_v8_identity_of(shared) : 0;
     row->uses = understood ? 0 : USES_NOT_UNDERSTOOD;
     return store(v8, row, frames, count);
@@ -178,7 +177,7 @@ static __attribute__((noinline)) tm_v8_cached *miss(tm_v8_thread *v8, const uint
  * made, its function among them, and V8 has those at the end of a page, with nothing to be read behind it.
  */
 static inline uint64_t shared_of(const uint64_t *fp) {
-    uint64_t function = word_at(fp, tm_v8.frame_function) & ~3ull, field = function + (uint64_t)tm_v8.function_shared;
+    uint64_t function = tm_v8_slot(fp, tm_v8.frame_function) & ~3ull, field = function + (uint64_t)tm_v8.function_shared;
     uint64_t shared;
     if (tm_likely(function / 4096 == field / 4096)) return load(field);
     return os_read(field, &shared, sizeof shared) ? shared : 0;
@@ -193,7 +192,7 @@ static inline bool same_function(const tm_v8_cached *row, const uint64_t *fp) {
 static inline bool holds(const tm_v8_cached *row, const uint64_t *fp, uint64_t a, uint64_t b) {
     if (tm_unlikely(row->key[0] != a || row->key[1] != b || !same_function(row, fp))) return false;
     return !row->stream || (load(row->stream + (uint64_t)tm_v8.stream_code) == row->code &&
-                            load((row->code & ~3ull) + row->data_field) == row->data);
+                            load((row->code & ~3ull) + (uint64_t)(int64_t)row->data_field) == row->data);
 }
 
 /* The row of a key, if it holds for the frame. */
@@ -219,7 +218,7 @@ static inline bool is_builtin(const tm_v8_thread *v8, const uint64_t *fp) {
  */
 static __attribute__((noinline)) tm_v8_cached *below_builtin(tm_v8_thread *v8, const uint64_t *fp, uintptr_t pc) {
     tm_v8_cached *row = hit(v8, fp, pc, KEY_PLACELESS);
-    return row ? row : miss(v8, fp, pc, word_at(fp, tm_v8.frame_offset), true);
+    return row ? row : miss(v8, fp, pc, tm_v8_slot(fp, tm_v8.frame_offset), true);
 }
 
 /* ---- the interpreter's offset ---- */
@@ -307,8 +306,8 @@ static inline tm_v8_handler *handler_row(const tm_v8_thread *v8, uintptr_t pc) {
  * keeps the offset in its own frame then; which of its slots that is depends on the place in the handler alone.
  */
 static __attribute__((noinline)) uint64_t live_offset(tm_v8_thread *v8, const struct callee *handler, const uint64_t *fp) {
-    uint64_t slot = word_at(fp, tm_v8.frame_offset);
-    tm_tagged bytecode = word_at(fp, tm_v8.frame_bytecode);
+    uint64_t slot = tm_v8_slot(fp, tm_v8.frame_offset);
+    tm_tagged bytecode = tm_v8_slot(fp, tm_v8.frame_bytecode);
     tm_v8_handler *row = handler_row(v8, handler->pc);
     bool seen = row->pc == handler->pc;
     if (seen && !row->slots) return slot;
@@ -333,8 +332,8 @@ static bool handler_keeps_offset(const tm_v8_thread *v8, const struct callee *ca
 
 /* The frame at fp, whose code is to go on at pc; it has a context where frames of V8's own have their type. */
 static inline tm_v8_cached *frame_at(tm_v8_thread *v8, const struct callee *callee, const uint64_t *fp, uintptr_t pc) {
-    if (tm_unlikely(!tm_is_object(word_at(fp, tm_v8.frame_function)))) return miss(v8, fp, pc, word_at(fp, tm_v8.frame_offset), false);
-    uint64_t bytecode = word_at(fp, tm_v8.frame_bytecode), offset = word_at(fp, tm_v8.frame_offset);
+    if (tm_unlikely(!tm_is_object(tm_v8_slot(fp, tm_v8.frame_function)))) return miss(v8, fp, pc, tm_v8_slot(fp, tm_v8.frame_offset), false);
+    uint64_t bytecode = tm_v8_slot(fp, tm_v8.frame_bytecode), offset = tm_v8_slot(fp, tm_v8.frame_offset);
     tm_v8_cached *row;
     if (pc == v8->interpreter_return[0] || pc == v8->interpreter_return[1]) {
         if (callee->pc && TM_V8_IS_TYPED(callee->fp)) offset = live_offset(v8, callee, fp);
@@ -495,7 +494,7 @@ static inline __attribute__((always_inline)) tm_v8_walk_end begin(tm_thread *sel
 enum { STEP_TYPED, STEP_PLACELESS, STEP_BUILTIN, STEP_INTERPRETED, STEP_COMPILED };
 
 static inline bool is_interpreted(const tm_v8_cached *row, const uint64_t *fp) {
-    return row->key[0] == word_at(fp, tm_v8.frame_bytecode) && row->key[1] == word_at(fp, tm_v8.frame_offset);
+    return row->key[0] == tm_v8_slot(fp, tm_v8.frame_bytecode) && row->key[1] == tm_v8_slot(fp, tm_v8.frame_offset);
 }
 
 /* Takes note of a step. False: it could not be known again by itself. */
@@ -518,7 +517,7 @@ static bool note(tm_v8_thread *v8, tm_v8_past *past, const struct callee *callee
         else return false;
     } else {
         step->kind = STEP_BUILTIN;
-        return tm_is_object(word_at(fp, tm_v8.frame_function)) && is_builtin(v8, fp);
+        return tm_is_object(tm_v8_slot(fp, tm_v8.frame_function)) && is_builtin(v8, fp);
     }
     return true;
 }
@@ -528,11 +527,11 @@ static inline bool same_frame(const tm_v8_thread *v8, const tm_v8_step *step, co
     if (step->kind == STEP_TYPED) return fp[-1] == step->type;
     if (TM_V8_IS_TYPED(fp)) return false;
     if (step->kind == STEP_PLACELESS) return true;
-    if (!tm_is_object(word_at(fp, tm_v8.frame_function))) return false;
+    if (!tm_is_object(tm_v8_slot(fp, tm_v8.frame_function))) return false;
     if (step->kind == STEP_BUILTIN) return is_builtin(v8, fp);
     if (step->row->stamp != step->stamp) return false;
     if (step->kind == STEP_COMPILED) return holds(step->row, fp, step->pc, KEY_COMPILED);
-    return holds(step->row, fp, word_at(fp, tm_v8.frame_bytecode), word_at(fp, tm_v8.frame_offset));
+    return holds(step->row, fp, tm_v8_slot(fp, tm_v8.frame_bytecode), tm_v8_slot(fp, tm_v8.frame_offset));
 }
 
 /* Every frame is looked at: below one that is as it was, another may have called it. */
@@ -545,7 +544,7 @@ static bool as_before(const struct start *start, const tm_v8_past *past, uint32_
         if (fp != step->fp || pc != step->pc || !same_frame(start->v8, step, fp)) return false;
         if (step == last) break;
         if (step->kind == STEP_TYPED && TM_V8_IS_ENTRY(fp)) {
-            fp = (const uint64_t *)word_at(fp, tm_v8.entry_exit_fp);
+            fp = (const uint64_t *)tm_v8_slot(fp, tm_v8.entry_exit_fp);
             pc = 0;
         } else if (!tm_next_frame(&fp, &pc, start->high)) {
             return false;
@@ -553,7 +552,7 @@ static bool as_before(const struct start *start, const tm_v8_past *past, uint32_
     }
     if (past->cut) return true;
     if (step->kind == STEP_TYPED && TM_V8_IS_ENTRY(fp))
-        return start->entry_sp == past->entry_sp && word_at(fp, tm_v8.entry_exit_fp) == past->last_next;
+        return start->entry_sp == past->entry_sp && tm_v8_slot(fp, tm_v8.entry_exit_fp) == past->last_next;
     return !tm_next_frame(&fp, &pc, start->high);
 }
 
@@ -589,7 +588,7 @@ static struct found walk(const struct start *start, uint32_t limit, tm_v8_past *
         noted = noted && note(v8, past, &callee, fp, pc, row, found.own - own);
         if (!more) break;
         if (TM_V8_IS_TYPED(fp) && TM_V8_IS_ENTRY(fp)) { /* native code called JavaScript here: on with where that was called from */
-            next = word_at(fp, tm_v8.entry_exit_fp);
+            next = tm_v8_slot(fp, tm_v8.entry_exit_fp);
             if (tm_unlikely(mixed) && !collect_native(&found, fp, next > (uint64_t)fp ? next : high, high)) {
                 more = false;
                 break;

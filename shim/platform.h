@@ -61,6 +61,10 @@ bool os_each_mapping(void (*each)(const os_mapping *mapping, void *context), voi
 /* What the program's own image takes of each thread's static thread-local storage: [pointer - bytes, pointer). */
 size_t os_static_tls_bytes(void);
 
+/* What the process was started with, as it was then: strings with their NULs, as much as fits; how many bytes. */
+size_t os_initial_arguments(char *out, size_t size);
+size_t os_initial_environment(char *out, size_t size);
+
 /* To be called in the child of a fork. */
 void os_forked(void);
 

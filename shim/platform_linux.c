@@ -309,6 +309,24 @@ uint64_t os_milliseconds(void) {
     return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
 }
 
+/* ---- what the process was started with ---- */
+
+static size_t read_file(const char *path, char *out, size_t size) {
+    long file = call6(SYS_openat, AT_FDCWD, (long)path, O_RDONLY | O_CLOEXEC, 0, 0, 0);
+    if (FAILED(file)) return 0;
+    size_t bytes = 0;
+    while (bytes < size) {
+        long got = CALL3(SYS_read, file, out + bytes, size - bytes);
+        if (FAILED(got) || !got) break;
+        bytes += (size_t)got;
+    }
+    CALL3(SYS_close, file, 0, 0);
+    return bytes;
+}
+
+size_t os_initial_arguments(char *out, size_t size) { return read_file("/proc/self/cmdline", out, size); }
+size_t os_initial_environment(char *out, size_t size) { return read_file("/proc/self/environ", out, size); }
+
 /* ---- thread-local storage of the program ---- */
 
 static int find_tls(struct dl_phdr_info *info, size_t size, void *context) {

@@ -243,6 +243,11 @@ TM_EXPORT int32_t tracemalloc_v8_check(const tm_v8_spec *other);
  * the first step can be tried again once positions are kept.
  */
 TM_EXPORT int32_t tracemalloc_v8_probe(int32_t step);
+/*
+ * What the process's command line and environment say of an option of V8's, by its name without dashes before it: 1: it is
+ * given, -1: its opposite is, 0: neither.
+ */
+TM_EXPORT int32_t tracemalloc_v8_option(const char *name);
 /* Accept what was found, or go without JavaScript frames. The last says that positions are kept because a profiler runs. */
 #define TM_V8_REFUSE 0
 #define TM_V8_ACCEPT 1

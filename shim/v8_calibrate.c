@@ -499,8 +499,8 @@ static verdict judge(const tm_v8_site *sites, int count, uint32_t *tiers) {
     return count > 0 ? RIGHT : UNKNOWN;
 }
 
-/* By the walker's own decoding; optimised code is decoded in two ways. */
-static verdict verify(int index, uint32_t *tiers) {
+/* By the walker's own decoding; optimised code is decoded in two ways, where both can be wanted. */
+static verdict verify(int index, bool twice, uint32_t *tiers) {
     tm_v8_site sites[TM_V8_MOST_INLINED];
     tm_v8_identity identity;
     int count;
@@ -509,7 +509,7 @@ static verdict verify(int index, uint32_t *tiers) {
     verdict result = UNKNOWN;
     *tiers = 0;
     if (decoded == TM_V8_INTERPRETED || decoded == TM_V8_COMPILED) result = judge(sites, count, tiers);
-    if (result == RIGHT && *tiers & (TM_TIER_MAGLEV | TM_TIER_TURBOFAN)) {
+    if (twice && result == RIGHT && *tiers & (TM_TIER_MAGLEV | TM_TIER_TURBOFAN)) {
         uint32_t again = 0;
         if (tm_v8_translated(&identity, pc, sites, &count)) result = judge(sites, count, &again);
         else result = UNKNOWN;
@@ -558,7 +558,7 @@ static bool first_step(void) {
     tm_v8_levels = TM_V8_FRAMES;
     uint32_t tiers;
     for (int q = A; q < FUNCTIONS; q++)
-        if (verify(at[q], &tiers) != RIGHT || tiers != TM_TIER_INTERPRETER) return fail("interpreted frames: the walker disagrees");
+        if (verify(at[q], true, &tiers) != RIGHT || tiers != TM_TIER_INTERPRETER) return fail("interpreted frames: the walker disagrees");
     return identities_hold() || fail("functions and scripts are not told apart");
 }
 
@@ -824,14 +824,16 @@ static bool sum_of_table(tm_tagged table, uint64_t *sum) {
 }
 
 /* Compiled code is decoded before its level is reached. */
-static verdict verify_compiled(int index, uint32_t *tiers) {
+static verdict verify_in(bool twice, int index, uint32_t *tiers) {
     uint32_t before = tm_v8_levels;
     *tiers = 0;
     tm_v8_levels |= TM_V8_BASELINE | TM_V8_MAGLEV | TM_V8_TURBOFAN;
-    verdict result = tm_v8.stream_header && tm_v8.kind_baseline ? verify(index, tiers) : UNKNOWN;
+    verdict result = tm_v8.stream_header && tm_v8.kind_baseline ? verify(index, twice, tiers) : UNKNOWN;
     tm_v8_levels = before;
     return result;
 }
+
+static verdict verify_compiled(int index, uint32_t *tiers) { return verify_in(true, index, tiers); }
 
 static bool is_right(int index) {
     uint32_t tiers;
@@ -986,8 +988,9 @@ static void compiled_step(void) {
     uint32_t before = tm_v8_levels;
     uint32_t tiers;
     int first = collect_from_isolate();
-    /* Found at one call, used at another. */
-    if (first == 0 && frames[0].pc && verify_compiled(0, &tiers) == RIGHT) tm_v8_levels |= TM_V8_FAST_CALL;
+    /* Found at one call, used at another. Where code cannot be left at such a call, nothing but its table knows of it. */
+    if (first == 0 && frames[0].pc && tm_v8_levels & TM_V8_TURBOFAN && verify_in(false, 0, &tiers) == RIGHT)
+        tm_v8_levels |= TM_V8_FAST_CALL;
     if (first < 0 && !find_fast_call()) return;
     if (first < 0) first = 0;
     for (int i = first; i < frame_count; i++) {
@@ -1065,6 +1068,46 @@ static void check(tm_thread *self, bool compiled) {
         state.checked = walker_is_right(self, compiled);
         if (!state.checked) fail(compiled ? "check: the walker disagrees in compiled code" : "check: the walker disagrees");
     }
+}
+
+/* ---- options that V8 was started with: some tiers may not be there, whatever is waited for ---- */
+
+/* "--no-maglev", "--nomaglev" and "--no_maglev" are the same to V8. */
+static int32_t option_in(const char *list, const char *name) {
+    int32_t result = 0;
+    while (*list) {
+        size_t length = strcspn(list, ", ");
+        const char *at = list, *end = list + length;
+        while (at < end && *at == '-') at++;
+        for (int opposite = 0; opposite < 2; opposite++) {
+            size_t k = 0;
+            while (at + k < end && name[k] && (at[k] == name[k] || (at[k] == '_' && name[k] == '-'))) k++;
+            if (at + k == end && !name[k]) result = opposite ? -1 : 1;
+            if (end - at < 2 || at[0] != 'n' || at[1] != 'o') break;
+            at += end - at > 2 && (at[2] == '-' || at[2] == '_') ? 3 : 2;
+        }
+        list = end + strspn(end, ", ");
+    }
+    return result;
+}
+
+int32_t tracemalloc_v8_option(const char *name) {
+    static const char *const PREFIXES[] = {"DENO_V8_FLAGS=", "--v8-flags="};
+    size_t room = 1ul << 20;
+    char *text = os_map(room);
+    if (!text) return 0;
+    int32_t result = 0;
+    for (int k = 0; k < 2; k++) {
+        memset(text, 0, room);
+        size_t bytes = k ? os_initial_arguments(text, room - 1) : os_initial_environment(text, room - 1);
+        for (size_t at = 0; at < bytes; at += strlen(text + at) + 1) {
+            if (strncmp(text + at, PREFIXES[k], strlen(PREFIXES[k]))) continue;
+            int32_t found = option_in(text + at + strlen(PREFIXES[k]), name);
+            if (found) result = found;
+        }
+    }
+    os_unmap(text, room);
+    return result;
 }
 
 /* ---- what is exported ---- */

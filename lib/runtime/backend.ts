@@ -56,6 +56,8 @@ export interface V8Shim extends Shim {
   v8Check(spec: Uint8Array<ArrayBuffer>): number;
   /** Called as a function of its own by the calibration scripts: the shim looks at its caller's frames. */
   readonly v8Probe: (step: number) => number;
+  /** Of an option of V8's, as it was given when the process was started: 1: it is on, -1: off, 0: nothing is said. */
+  v8Option(name: string): number;
   v8End(verdict: number): number;
   v8Report(): string;
   /** Begins to watch this thread's mallocs; learning from them ends it. Results are those of control functions. */

@@ -56,6 +56,7 @@ const symbols = {
   tracemalloc_v8_begin: { parameters: ["buffer"], result: "i32" },
   tracemalloc_v8_check: { parameters: ["buffer"], result: "i32" },
   tracemalloc_v8_probe: { parameters: ["i32"], result: "i32" },
+  tracemalloc_v8_option: { parameters: ["buffer"], result: "i32" },
   tracemalloc_v8_end: { parameters: ["i32"], result: "i32" },
   tracemalloc_v8_report: { parameters: ["buffer", "i32"], result: "i32" },
   tracemalloc_js_heap_watch: { parameters: [], result: "i32" },
@@ -234,6 +235,7 @@ function makeShim(path: string, native: Deno.DynamicLibrary<typeof symbols>["sym
     v8Begin: native.tracemalloc_v8_begin,
     v8Check: native.tracemalloc_v8_check,
     v8Probe: native.tracemalloc_v8_probe,
+    v8Option: (name) => native.tracemalloc_v8_option(new TextEncoder().encode(`${name}\0`)),
     v8End: native.tracemalloc_v8_end,
     v8Report() {
       const text = new Uint8Array(8192);

@@ -144,7 +144,7 @@ function calibrate(shim: V8Shim, runtime: V8Runtime, keepPositions: () => void):
     others.first(otherD)(Step.check, 0, 0);
     reenter(others, otherD)(Step.check, 0, 0);
     if (levels() > 0 && levels() & Level.reentry) {
-      for (const hot of heatUp(others, probe, levels, runtime.fastCalls)) hot(Step.checkCompiled, 0, 0);
+      for (const hot of heatUp(others, probe, levels, tiersOf(shim, runtime))) hot(Step.checkCompiled, 0, 0);
     }
   }
   const positionsRefused = levels() === Result.positions;
@@ -154,6 +154,8 @@ function calibrate(shim: V8Shim, runtime: V8Runtime, keepPositions: () => void):
     layout,
     refusal: accepted
       ? undefined
+      : positionsRefused && shim.v8Option("always-sparkplug") > 0
+      ? "with --always-sparkplug it interprets nothing, from which all else is found"
       : positionsRefused
       ? "its profiler does not begin at once to keep source positions; " +
         "use `tracemalloc run`, or start the program with --v8-flags=--detailed-line-info"
@@ -178,26 +180,40 @@ function throughNative(call: () => number): number {
 }
 
 /**
+ * The levels that there can be with the options that the engine was started with: baseline code shows how to read that of
+ * the other compilers.
+ */
+function tiersOf(shim: V8Shim, { fastCalls }: V8Runtime): number {
+  const isOff = (name: string) => shim.v8Option(name) < 0;
+  if (shim.v8Option("jitless") > 0 || isOff("sparkplug")) return 0;
+  const maglev = isOff("maglev") ? 0 : Level.maglev;
+  const turbofan = isOff("turbofan") ? 0 : Level.turbofan | (fastCalls ? Level.fastCall : 0);
+  return Level.baseline | maglev | turbofan | (maglev | turbofan ? Level.inlining : 0);
+}
+
+/**
  * Calls copies of the first script until all tiers were seen, or for so long. Closures of one place share what they learn,
  * so every copy begins in the interpreter again, and goes up through the tiers while the engine compiles beside it; a tier
- * that it was in too shortly to be seen, another copy may show. Returns what got hot.
+ * that it was in too shortly to be seen, another copy may show. Two go up at a time, for what one shows is to be found
+ * right in another. Returns what got hot.
  */
-function heatUp(scripts: Scripts, probe: Probe, levels: () => number, fastCalls: boolean): Outermost[] {
+function heatUp(scripts: Scripts, probe: Probe, levels: () => number, wanted: number): Outermost[] {
   const hot: Outermost[] = [];
-  const wanted = Level.baseline | Level.maglev | Level.turbofan | Level.inlining | (fastCalls ? Level.fastCall : 0);
   const seen = () => (levels() & wanted) === wanted;
   const end = performance.now() + calibrationLimit;
-  for (let number = 1; !seen() && performance.now() < end; number++) {
-    const copy = scripts.copy(number);
+  for (let number = 1; !seen() && performance.now() < end; number += 2) {
+    const copies = [scripts.copy(number), scripts.copy(number + 1)] as const;
     // Baseline code hangs on the function: the first closure makes it, a new one runs it.
     for (let closure = 0; closure < 8 && !(levels() & Level.baseline); closure++) {
-      const fresh = copy(probe);
+      const fresh = copies[0](probe);
       for (let i = 0; i < 60; i++) fresh(Step.tiers, 0, 0);
       hot[0] = fresh;
     }
-    const hottest = hot[number] = copy(probe);
-    for (let round = 0; round < 100 && !seen() && performance.now() < end; round++) {
-      for (let i = 0; i < 500; i++) hottest(Step.tiers, 0, 0);
+    const [one, other] = [copies[0](probe), copies[1](probe)];
+    hot.push(one, other);
+    for (let round = 0; round < 500 && !seen() && performance.now() < end; round++) {
+      for (let i = 0; i < 100; i++) one(Step.tiers, 0, 0);
+      for (let i = 0; i < 100; i++) other(Step.tiers, 0, 0);
     }
   }
   return hot;
@@ -220,8 +236,10 @@ function calibrationScripts(lineOffset: number, columnOffset: number, before: st
   const files = [`tracemalloc-calibrate-${tag}-1.js`, `tracemalloc-calibrate-${tag}-2.js`] as const;
   const sourceUrl = `tracemalloc-source-${tag}.js`;
   const ballast = `if (a === -2) { ${"a = a * 1000 + 100000000 | 0; ".repeat(60)}a = 1000; a = 100000000; }`;
-  // Places where optimised code can be left, of which one is described by how it differs from another.
-  const sums = `let sum = a + b; sum = sum + a; sum = sum + b; sum = sum + a; b = b + sum * 0;`;
+  // Places where optimised code can be left, of which one is described by how it differs from another. The loop makes
+  // them hot: the larger a function, the more of it has to run before the engine compiles it.
+  const sums =
+    `let sum = a + b; for (let i = 0; i < 200; i++) sum = sum + i | 0; sum = sum + a; sum = sum + b; sum = sum + a; b = b + sum * 0;`;
   const first = `(function (probe) { ${before}function A(a) { return probe(a) | 0; }
 function B(a, b) { ${ballast} ${sums} return 1 + A(a + b | 0) | 0; }
 function C(a, b, c) { ${ballast} ${sums} return 3 + (1 + B(a, b) | 0) | 0; }

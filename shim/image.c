@@ -267,6 +267,7 @@ static bool lay_out(const struct rows *rows, tm_image *header) {
     h.script_flags = lay(&at, 4 * scripts);
     h.script_length = lay(&at, 4 * scripts);
     h.script_hash = lay(&at, 4 * scripts);
+    h.script_origin = lay(&at, 4 * scripts);
     h.frame_count = frames;
     h.frame_kind = lay(&at, 4 * frames);
     h.frame_owner = lay(&at, 4 * frames);
@@ -308,6 +309,7 @@ static void put_image(struct sink *sink, const tm_image *h, const struct rows *r
     COLUMN(h->script_count, tm_script_at(i)->flags | (tm_script_at(i)->owner == isolate ? 0 : TM_SCRIPT_FOREIGN));
     COLUMN(h->script_count, tm_script_at(i)->text_length);
     COLUMN(h->script_count, tm_script_at(i)->text_hash);
+    COLUMN(h->script_count, tm_script_at(i)->origin);
     COLUMN(h->frame_count, SITE ? TM_FRAME_UNKNOWN : frames[i].kind);
     COLUMN(h->frame_count, NATIVE ? native_names[i] : SITE ? TM_UNKNOWN_POSITION : frames[i].owner);
     COLUMN(h->frame_count, NATIVE ? 0 : frames[i].line);

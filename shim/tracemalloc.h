@@ -75,6 +75,7 @@ typedef struct tm_image {
     uint64_t script_flags; /* u32[] */
     uint64_t script_length; /* u32[]: UTF-16 units of the text that the engine compiled */
     uint64_t script_hash;   /* u32[]: 32-bit FNV-1a over these units; 0: not known */
+    uint64_t script_origin; /* u32[]: code from eval: the frame that called it, plus 1; 0: not known */
 
     uint64_t frame_count;
     uint64_t frame_kind;   /* u32[] */
@@ -239,7 +240,7 @@ TM_EXPORT int32_t tracemalloc_v8_begin(const tm_v8_spec *spec);
  */
 TM_EXPORT int32_t tracemalloc_v8_check(const tm_v8_spec *other);
 /*
- * Called from the calibration scripts. Returns the TM_V8_ levels reached, or a negative number: for good, except that
+ * Called from the calibration scripts; step 7 carries a position above its four lowest bits. Returns the TM_V8_ levels reached, or a negative number: for good, except that
  * the first step can be tried again once positions are kept.
  */
 TM_EXPORT int32_t tracemalloc_v8_probe(int32_t step);

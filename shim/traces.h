@@ -30,6 +30,7 @@ typedef struct tm_script {
     uint32_t flags;
     uint32_t text_length; /* with the url, tells a new script from one whose number is used again */
     uint32_t text_hash;   /* FNV-1a over its UTF-16 units; 0: the text could not be read */
+    uint32_t origin;      /* code from eval: frame of the call, plus 1; 0: none, or not known */
     int32_t line_offset, column_offset;
     uint32_t line_count;
     const uint32_t *line_starts; /* positions; NULL: the text could not be read */

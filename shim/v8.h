@@ -38,6 +38,8 @@
     FIELD(script_id)                                                                               \
     FIELD(script_line)         /* Smi: offset of the first line */                                 \
     FIELD(script_column)                                                                           \
+    FIELD(script_eval_shared)  /* of code from eval: the function that called it; 0: not found */  \
+    FIELD(script_eval_position) /* Smi: where, or the negated offset in its bytecode */            \
     FIELD(bytecode_length)                                                                         \
     FIELD(bytecode_positions)  /* BytecodeArray → its source position table */                     \
     FIELD(bytecode_start)                                                                          \
@@ -237,6 +239,8 @@ bool tm_v8_goes_on_at(uintptr_t pc, const uint64_t *fp);
 /* SharedFunctionInfo of the function in the frame, checked; 0 if it is none. */
 tm_tagged tm_v8_frame_shared(const uint64_t *fp);
 tm_tagged tm_v8_bytecode_of(tm_tagged shared);
+/* The position of a call of eval, as scripts hold it; -1: not known. */
+int32_t tm_v8_eval_position(tm_tagged shared, tm_tagged held);
 /* InstructionStream around an address, 0 if there is none. */
 uintptr_t tm_v8_find_stream(uintptr_t pc);
 

@@ -25,6 +25,7 @@ static struct {
     uint32_t last_id;            /* of the first scripts' functions, and */
     int32_t last_script;         /* of themselves */
     bool no_positions; /* of the functions; all else was found so far */
+    uint32_t origins, origins_hold; /* how often the origin of code from eval was looked for, and was where it was before */
 } state;
 
 static uintptr_t calibrating; /* the thread that does, by its thread pointer; 0: none */
@@ -1070,6 +1071,35 @@ static void check(tm_thread *self, bool compiled) {
     }
 }
 
+/* ---- step 9: where code from eval comes from ---- */
+
+/*
+ * Called from code that was made by a call at the position, of eval itself or of the constructor of functions. Found at the
+ * first call, to be so at all others, or it is not used: names of such code then say less.
+ */
+static void find_origin(int32_t position) {
+    collect_from_isolate();
+    int code = 0, caller;
+    while (code < frame_count && !script_of(code)) code++;
+    for (caller = code + 1; caller < frame_count; caller++)
+        if (script_of(caller) && script_of(caller) != script_of(code)) break;
+    if (caller >= frame_count) return;
+    tm_tagged script = script_of(code), shared = tm_v8_frame_shared(frames[caller].fp);
+    uint64_t words[SCRIPT_WORDS];
+    read_words(script, words, SCRIPT_WORDS);
+    int32_t by = 0, at = 0;
+    for (int i = 1; i < SCRIPT_WORDS; i++) {
+        if (tm_is_object(words[i]) && tm_v8_forward(words[i]) == shared) by = by ? -1 : 8 * i;
+        if (tm_is_smi(words[i]) && words[i] && tm_v8_eval_position(shared, words[i]) == position) at = at ? -1 : 8 * i;
+    }
+    if (!state.origins++) {
+        tm_v8.script_eval_shared = by < 0 ? 0 : by;
+        tm_v8.script_eval_position = at < 0 ? 0 : at;
+        perturb();
+    }
+    state.origins_hold += by > 0 && at > 0 && by == tm_v8.script_eval_shared && at == tm_v8.script_eval_position;
+}
+
 /* ---- options that V8 was started with: some tiers may not be there, whatever is waited for ---- */
 
 /* "--no-maglev", "--nomaglev" and "--no_maglev" are the same to V8. */
@@ -1157,6 +1187,7 @@ int32_t tracemalloc_v8_probe(int32_t step) {
         else if (step == 1 && tm_v8_levels) find_anchors();
         else if (step == 2 && tm_v8_levels & TM_V8_ANCHORS) find_reentry();
         else if (step == 3 && tm_v8_levels & TM_V8_ANCHORS && anything_new()) compiled_step();
+        else if ((step & 15) == 7 && tm_v8_levels & TM_V8_ANCHORS) find_origin(step >> 4);
         else if (step >= 5 && state.checking && tm_v8_levels & TM_V8_REENTRY) check(self, step == 6);
     }
     int32_t result = !state.running ? TM_ERROR_STATE
@@ -1173,6 +1204,7 @@ int32_t tracemalloc_v8_end(int32_t accept) {
     if (state.no_positions) fail("positions: none are kept of these functions");
     uint32_t needed = TM_V8_FRAMES | TM_V8_ANCHORS | TM_V8_REENTRY;
     if (!(tm_v8_levels & TM_V8_FAST_CALL)) tm_v8.isolate_fast_fp = tm_v8.isolate_fast_pc = 0;
+    if (state.origins < 3 || state.origins_hold < state.origins) tm_v8.script_eval_shared = tm_v8.script_eval_position = 0;
     if (!tiers_of(tm_v8_levels)) tm_v8.stream_header = 0; /* nothing of compiled code is known to be right */
     bool usable = accept && state.checked && !state.failed && (tm_v8_levels & needed) == needed;
 #define SAY(name) say("%s %d\n", #name, tm_v8.name);

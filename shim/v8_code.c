@@ -724,12 +724,35 @@ static int32_t read_url(tm_tagged string, char small[4096], char **url) {
     return length > 0 ? length : 0;
 }
 
-static uint32_t script_of(uint64_t isolate, tm_tagged script) {
+#define MOST_NESTED 8 /* evals in evals whose origin is said */
+
+static uint32_t frame_of(uint64_t isolate, const tm_v8_site *site, int nested);
+
+int32_t tm_v8_eval_position(tm_tagged shared, tm_tagged held) {
+    int32_t position = tm_smi(held);
+    if (!tm_is_smi(held) || tm_v8_type(shared) != tm_v8.type_shared) return -1;
+    if (position >= 0) return position;
+    tm_tagged bytecode = tm_v8_bytecode_of(shared);
+    return bytecode && position_in_bytecode(bytecode, -(int64_t)position, false, &position) ? position : -1;
+}
+
+/* The frame of the call that code without a name comes from, plus 1. */
+static uint32_t origin_of(uint64_t isolate, tm_tagged script, int nested) {
+    if (!tm_v8.script_eval_shared || nested == MOST_NESTED) return 0;
+    tm_tagged shared = tm_v8_forward(tm_v8_field(script, tm_v8.script_eval_shared));
+    int32_t position = tm_v8_eval_position(shared, tm_v8_field(script, tm_v8.script_eval_position));
+    if (position < 0) return 0;
+    uint32_t frame = frame_of(isolate, &(tm_v8_site){shared, position, 0}, nested + 1) & TM_FRAME_INDEX;
+    return tm_frame_rows()[frame].kind == TM_FRAME_SCRIPT && tm_frame_rows()[frame].line ? frame + 1 : 0;
+}
+
+static uint32_t script_of(uint64_t isolate, tm_tagged script, int nested) {
     int32_t id = tm_smi(tm_v8_field(script, tm_v8.script_id));
     char small[4096], *url;
     int32_t length = tm_v8.script_url ? read_url(tm_v8_field(script, tm_v8.script_url), small, &url) : 0;
     if (!length) length = read_url(tm_v8_field(script, tm_v8.script_name), small, &url);
-    if (!length) {
+    bool named = length > 0;
+    if (!named) {
         url = memcpy(small, "<eval>", 7);
         length = 6;
     }
@@ -746,6 +769,7 @@ static uint32_t script_of(uint64_t isolate, tm_tagged script) {
         .url = name,
         .text_length = text_length,
         .flags = is_internal(url) ? TM_SCRIPT_INTERNAL : 0,
+        .origin = named ? 0 : origin_of(isolate, script, nested),
         .line_offset = tm_smi(tm_v8_field(script, tm_v8.script_line)),
         .column_offset = tm_smi(tm_v8_field(script, tm_v8.script_column)),
     };
@@ -769,10 +793,12 @@ static uint32_t script_of(uint64_t isolate, tm_tagged script) {
     return tm_script_add(&fresh);
 }
 
-uint32_t tm_v8_frame_of(uint64_t isolate, const tm_v8_site *site) {
+uint32_t tm_v8_frame_of(uint64_t isolate, const tm_v8_site *site) { return frame_of(isolate, site, 0); }
+
+static uint32_t frame_of(uint64_t isolate, const tm_v8_site *site, int nested) {
     tm_tagged script = tm_v8_field(site->shared, tm_v8.shared_script);
     if (tm_v8_type(script) != tm_v8.type_script) return tm_frame(TM_FRAME_UNKNOWN, TM_UNKNOWN_CODE, 0, 0, 0);
-    uint32_t index = script_of(isolate, tm_v8_forward(script));
+    uint32_t index = script_of(isolate, tm_v8_forward(script), nested);
     if (index == UINT32_MAX) return tm_frame(TM_FRAME_UNKNOWN, TM_UNKNOWN_MEMORY, 0, 0, 0);
     const tm_script *found = tm_script_at(index);
     uint32_t internal = found->flags & TM_SCRIPT_INTERNAL ? TM_FRAME_INTERNAL : 0;

@@ -98,7 +98,17 @@ interface Calibration {
 }
 
 /** What the probe is to look at: shim/v8_calibrate.c. */
-const Step = { frames: 0, anchors: 1, reentry: 2, tiers: 3, report: 4, check: 5, checkCompiled: 6 } as const;
+const Step = {
+  frames: 0,
+  anchors: 1,
+  reentry: 2,
+  tiers: 3,
+  report: 4,
+  check: 5,
+  checkCompiled: 6,
+  /** Plus 16 times the position of the call that made the caller. */
+  origin: 7,
+} as const;
 
 type Probe = (step: number) => number;
 type Outermost = (step: number, zero: number, unused: number) => number;
@@ -137,6 +147,8 @@ function calibrate(shim: V8Shim, runtime: V8Runtime, keepPositions: () => void):
     }
     const reenter = (from: Scripts, to: Probe) => from.first((step) => throughNative(() => to(step)));
     for (let i = 0; i < 3; i++) reenter(scripts, d)(Step.reentry, 0, 0);
+
+    findOrigins(probe);
 
     const others = calibrationScripts(77, 31, "function Z(a) { return a; } ");
     const otherD = others.second(probe);
@@ -177,6 +189,18 @@ function throughNative(call: () => number): number {
     return 1;
   });
   return result;
+}
+
+/** Code from text, each made at a place of its own. Of functions of one text the engine compiles the first. */
+function findOrigins(probe: Probe): void {
+  for (const name of ["probe", "another"]) {
+    const calls = [`eval("${name}(step)")`, `new Function("${name}", "step", "return ${name}(step)")(${name}, step)`];
+    for (const call of calls) {
+      const text = `(function (${name}, step) { return ${call}; })`;
+      const evaluator = vm.runInThisContext(text, { filename: "tracemalloc-calibrate-origin.js" });
+      evaluator(probe, Step.origin + 16 * text.indexOf(call));
+    }
+  }
 }
 
 /**

@@ -14,6 +14,8 @@ export interface Image {
   readonly scriptLength: Uint32Array;
   /** 32-bit FNV-1a over them; 0: not known. */
   readonly scriptHash: Uint32Array;
+  /** Of code from eval: the frame that called it, plus 1; 0: not known. */
+  readonly scriptOrigin: Uint32Array;
   readonly frameKind: Uint32Array;
   readonly frameOwner: Uint32Array;
   readonly frameLine: Uint32Array;
@@ -53,6 +55,7 @@ export function readImage(bytes: Uint8Array<ArrayBuffer>): Image {
   });
   const scripts = u64(), scriptUrl = u32s(scripts, u64()), scriptFlags = u32s(scripts, u64());
   const scriptLength = u32s(scripts, u64()), scriptHash = u32s(scripts, u64());
+  const scriptOrigin = u32s(scripts, u64());
   const frames = u64();
   const frameKind = u32s(frames, u64()), frameOwner = u32s(frames, u64());
   const frameLine = u32s(frames, u64()), frameColumn = u32s(frames, u64()), frameTiers = u32s(frames, u64());
@@ -71,6 +74,7 @@ export function readImage(bytes: Uint8Array<ArrayBuffer>): Image {
     scriptFlags,
     scriptLength,
     scriptHash,
+    scriptOrigin,
     frameKind,
     frameOwner,
     frameLine,

@@ -11,9 +11,12 @@ import type { Image } from "./image.ts";
 /** The frame of what could not be named. */
 const unknownFilename = "<unknown>";
 
-/** Can code have one? Not that of the runtime itself, nor what the shim calls `<eval>` because it has no URL. */
+/** What the shim calls code that has no URL. */
+const evaluated = "<eval>";
+
+/** Can code have one? Not that of the runtime itself, nor that without a URL. */
 function hasSourceMap(url: string): boolean {
-  return !/^(?:ext|node|internal|checkin):|^<eval>$/.test(url);
+  return url !== evaluated && !/^(?:ext|node|internal|checkin):/.test(url);
 }
 
 /** A frame with its name. */
@@ -56,7 +59,8 @@ export class Namer {
   name(image: Image): readonly NamedFrame[] {
     /** Frames whose positions the runtime may know better, by script. */
     const mapped = new Map<number, number[]>();
-    for (let i = this.#names.length; i < image.frameKind.length; i++) {
+    const first = this.#names.length;
+    for (let i = first; i < image.frameKind.length; i++) {
       this.#names.push(nameOf(image, i));
       const script = image.frameOwner[i]!;
       if (
@@ -70,7 +74,19 @@ export class Namer {
     }
     const own = mapped.size > 0 ? ownTexts(image) : undefined;
     for (const [script, frames] of mapped) this.#mapToOriginal(image, script, frames, own!);
+    for (let i = first; i < this.#names.length; i++) this.#nameEvaluated(image, i);
     return this.#names;
+  }
+
+  /** Code from eval is named by the line that called it, whose frame is an older one. */
+  #nameEvaluated(image: Image, frame: number): void {
+    const { filename, lineno } = this.#names[frame]!;
+    if (filename !== evaluated || image.frameKind[frame] !== FrameKind.script) return;
+    const origin = image.scriptOrigin[image.frameOwner[frame]!]!;
+    const caller = origin === 0 ? undefined : this.#names[origin - 1];
+    if (caller && caller.lineno !== 0) {
+      this.#names[frame] = { filename: `<eval at ${caller.filename}:${caller.lineno}>`, lineno };
+    }
   }
 
   #mapToOriginal(image: Image, script: number, frames: readonly number[], own: ReadonlySet<string>): void {

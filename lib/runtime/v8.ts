@@ -216,6 +216,12 @@ function tiersOf(shim: V8Shim, { fastCalls }: V8Runtime): number {
 }
 
 /**
+ * Turns of a loop in each call of a function, which make it hot: the larger a function is, the more of it has to run before
+ * the engine compiles it.
+ */
+const manyTurns = 200;
+
+/**
  * Calls copies of the first script until all tiers were seen, or for so long. Closures of one place share what they learn,
  * so every copy begins in the interpreter again, and goes up through the tiers while the engine compiles beside it; a tier
  * that it was in too shortly to be seen, another copy may show. Two go up at a time, for what one shows is to be found
@@ -229,11 +235,11 @@ function heatUp(scripts: Scripts, probe: Probe, levels: () => number, wanted: nu
     const copies = [scripts.copy(number), scripts.copy(number + 1)] as const;
     // Baseline code hangs on the function: the first closure makes it, a new one runs it.
     for (let closure = 0; closure < 8 && !(levels() & Level.baseline); closure++) {
-      const fresh = copies[0](probe);
+      const fresh = copies[0](probe, 0);
       for (let i = 0; i < 60; i++) fresh(Step.tiers, 0, 0);
       hot[0] = fresh;
     }
-    const [one, other] = [copies[0](probe), copies[1](probe)];
+    const [one, other] = [copies[0](probe, manyTurns), copies[1](probe, manyTurns)];
     hot.push(one, other);
     for (let round = 0; round < 500 && !seen() && performance.now() < end; round++) {
       for (let i = 0; i < 100; i++) one(Step.tiers, 0, 0);
@@ -246,7 +252,8 @@ function heatUp(scripts: Scripts, probe: Probe, levels: () => number, wanted: nu
 interface Scripts {
   readonly spec: Uint8Array<ArrayBuffer>;
   first(probe: Probe): Outermost;
-  copy(number: number): (probe: Probe) => Outermost;
+  /** `turns`: how often the loops of B and C turn in each call. */
+  copy(number: number): (probe: Probe, turns: number) => Outermost;
   second(probe: Probe): Probe;
 }
 
@@ -260,11 +267,10 @@ function calibrationScripts(lineOffset: number, columnOffset: number, before: st
   const files = [`tracemalloc-calibrate-${tag}-1.js`, `tracemalloc-calibrate-${tag}-2.js`] as const;
   const sourceUrl = `tracemalloc-source-${tag}.js`;
   const ballast = `if (a === -2) { ${"a = a * 1000 + 100000000 | 0; ".repeat(60)}a = 1000; a = 100000000; }`;
-  // Places where optimised code can be left, of which one is described by how it differs from another. The loop makes
-  // them hot: the larger a function, the more of it has to run before the engine compiles it.
+  // Places where optimised code can be left, of which one is described by how it differs from another.
   const sums =
-    `let sum = a + b; for (let i = 0; i < 200; i++) sum = sum + i | 0; sum = sum + a; sum = sum + b; sum = sum + a; b = b + sum * 0;`;
-  const first = `(function (probe) { ${before}function A(a) { return probe(a) | 0; }
+    `let sum = a + b; for (let i = 0; i < turns; i++) sum = sum + i | 0; sum = sum + a; sum = sum + b; sum = sum + a; b = b + sum * 0;`;
+  const first = `(function (probe, turns) { ${before}function A(a) { return probe(a) | 0; }
 function B(a, b) { ${ballast} ${sums} return 1 + A(a + b | 0) | 0; }
 function C(a, b, c) { ${ballast} ${sums} return 3 + (1 + B(a, b) | 0) | 0; }
 return C; })`;

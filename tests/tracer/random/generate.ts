@@ -15,13 +15,16 @@ export interface Program {
   readonly worker: string | undefined;
 }
 
+/** Seeds below make programs as they did before there were the last kinds of functions: some of them found mistakes. */
+const firstWithAll = 1000;
+
 /** Makes a program. */
 export function generateProgram(seed: number): Program {
   const random = new Random(seed);
   const files = new Map<string, string>();
   const add = (name: string) => {
     const extension = random.pick(["mjs", "mjs", "ts", "tsx", "min.mjs"]);
-    files.set(`${name}.${extension}`, new Module(random, name, extension).text());
+    files.set(`${name}.${extension}`, new Module(random, name, extension, seed >= firstWithAll).text());
     return `${name}.${extension}`;
   };
   const main = add("main");
@@ -61,17 +64,19 @@ class Module {
   readonly #typed: boolean;
   readonly #elements: boolean;
   readonly #minified: boolean;
+  readonly #withAll: boolean;
   readonly #callees: Callee[] = [];
   readonly #definitions: string[] = [];
   #names = 0;
   #spent = 0;
 
-  constructor(random: Random, prefix: string, extension: string) {
+  constructor(random: Random, prefix: string, extension: string, withAll: boolean) {
     this.#random = random;
     this.#prefix = prefix;
     this.#typed = extension.startsWith("ts");
     this.#elements = extension === "tsx";
     this.#minified = extension === "min.mjs";
+    this.#withAll = withAll;
   }
 
   text(): string {
@@ -83,6 +88,13 @@ class Module {
     const awaits = this.#callees.filter(({ awaited }) => awaited).slice(-3)
       .map(({ awaited }) => `sum += ${awaited!("d")};`).join("§");
     return this.#layOut([
+      // A bundle: all of it on one line of half a megabyte.
+      this.#minified && this.#withAll && r.once(3)
+        ? Array.from({ length: 12_000 }, (_, i) => `function pad${i}(a){return a.value${i}*${i};}`).join("")
+        : "",
+      this.#withAll && this.#typed
+        ? "const wrapped = (f: any, _: any): any =>§ function (this: any, ...all: any[]) {§ return f.apply(this, all); };§"
+        : "",
       this.#elements ? `/** @jsxRuntime classic @jsx element */§` : "",
       this.#elements
         ? "const element = (type⟦: any⟧, props⟦: any⟧, ...rest⟦: any[]⟧)⟦: number⟧ => type(props.d) + rest.length;§"
@@ -283,7 +295,7 @@ class Module {
 
   #define(): void {
     const r = this.#random;
-    const make = r.pick(this.#makers);
+    const make = r.pick(this.#withAll ? [...this.#makers, ...this.#laterMakers] : this.#makers);
     const name = this.#name("f");
     this.#definitions.push("¶");
     make(name);
@@ -487,6 +499,66 @@ class Module {
         f,
         `enum N${f} {§ a = 1,§ b }§ namespace S${f} {§ export function m<A extends number>(d: A): number {§ ${statements}return (${result}) + N${f}.b; } }`,
         { cost, call: (a) => `S${f}.m<number>(${a})` },
+      );
+    },
+  ];
+
+  readonly #laterMakers: ((name: string) => void)[] = [
+    (f) => {
+      if (!this.#typed) return;
+      const { statements, result, cost } = this.#body();
+      this.#add(
+        f,
+        `class C${f} {§ @wrapped m(d: number): number {§ ${statements}return ${result}; }§ @wrapped static s(d: number): number {§ return new C${f}().m(d) +§ ${this.#allocation()}; } }`,
+        { cost: cost + 1, call: (a) => `C${f}.s(${a})` },
+      );
+    },
+    (f) => {
+      const { statements, result, cost } = this.#body();
+      this.#add(
+        f,
+        `class C${f} {§ #x = 0;§ get #v() {§ const d = this.#x; ${statements}return ${result}; }§ set #w(d⟦: number⟧) {§ this.#x = d + ${this.#allocation()}; }§ #m(d⟦: number⟧) {§ this.#w = d;§ return this.#v; }§ m(d⟦: number⟧) {§ return this.#m(d); } }§ const o${f} = new C${f}();`,
+        { cost: cost + 1, call: (a) => `o${f}.m(${a})` },
+      );
+    },
+    (f) => {
+      const { statements, result, cost } = this.#body();
+      this.#add(
+        f,
+        `function ${f}(d⟦: number⟧) {§ return (class {§ static v = ${this.#allocation()};§ static {§ ${statements}this.v += ${result}; } }).v; }`,
+        { cost: cost + 1, call: (a) => `${f}(${a})` },
+      );
+    },
+    (f) => {
+      const { statements, result, cost } = this.#body({ async: true });
+      this.#add(
+        f,
+        `async function* g${f}(d⟦: number⟧)⟦: any⟧ {§ ${statements}yield ${result};§ yield ${this.#allocation()}; }§ ` +
+          `async function ${f}(d⟦: number⟧) {§ let r = 0;§ for await (const v of g${f}(d)) r += v +§ ${this.#allocation()};§ return r; }`,
+        { cost: cost + 3, call: (a) => `(S(${f}(${a})), 1)`, awaited: (a) => `(await ${f}(${a}))` },
+      );
+    },
+    (f) => {
+      const { statements, result, cost } = this.#body();
+      this.#add(
+        f,
+        `const ${f} = (d⟦: number⟧) =>§ W(d, (d⟦: number⟧) =>§ C(d, (d⟦: number⟧) => {§ ${statements}return ${result}; }));`,
+        { cost: cost + 2, call: (a) => `${f}(${a})` },
+      );
+    },
+    (f) => {
+      const { statements, result, cost } = this.#body();
+      this.#add(
+        f,
+        `const p${f}⟦: any⟧ = new Proxy(class {}⟦ as any⟧, {§ construct(_, [d]) {§ ${statements}return { v: ${result} }; },§ set: (_, k, d) =>§ d < 0 || !!${this.#allocation()},§ ownKeys: () =>§ ["a", ${this.#allocation()} ? "prototype" : "b"] });`,
+        {
+          cost: cost + 2,
+          call: this.#random.pick([
+            (a: string) => `new p${f}(${a}).v`,
+            (a: string) => `(p${f}.x = ${a})`,
+            (a: string) => `(new p${f}(${a}).v + Reflect.ownKeys(p${f}).length)`,
+          ]),
+        },
       );
     },
   ];

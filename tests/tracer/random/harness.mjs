@@ -44,11 +44,18 @@ function capture(from, behind) {
     const line = site.getLineNumber();
     // Of code without a name: V8's own builtins, and what eval makes.
     if (line === null || (url === "" && !site.isEval())) continue;
-    frames.push([url, line, site.getColumnNumber()]);
+    frames.push([url === "" ? originOf(site.getEvalOrigin()) : url, line, site.getColumnNumber()]);
   }
   if (frames.length > 0) frames[0][2] -= behind;
   truth.push({ size: current, frames });
   current = 0;
+}
+
+/** What V8 calls "eval at f (URL:LINE:COLUMN)", and within eval "eval at g (eval at f (…), <anonymous>:LINE:COLUMN)". */
+function originOf(text) {
+  const [, inner] = /^eval at .*? \((.*)\)$/.exec(text);
+  const [, from, , line, column] = /^(.*?)(, <anonymous>)?:(\d+):(\d+)$/.exec(inner);
+  return `<eval at ${from.startsWith("eval at ") ? originOf(from) : from}:${line}:${column}>`;
 }
 
 /** Keeps a block. */

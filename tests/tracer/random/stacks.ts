@@ -1,6 +1,8 @@
 /** Runs programs of generate.ts traced, and compares every traceback with the engine's own stack trace, whole. */
+import { spawnSync } from "node:child_process";
 import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { originalPositionFor, TraceMap } from "@jridgewell/trace-mapping";
 import { assert, assertEquals } from "@std/assert";
 import { fileURLToPath, pathToFileURL } from "node:url";
 import { FrameKind, Tier, unknownReasons } from "../../../lib/tracer/abi.ts";
@@ -8,6 +10,7 @@ import type { Image } from "../../../lib/tracer/image.ts";
 import { filenameOf, type NamedFrame } from "../../../lib/tracer/naming.ts";
 import { readTransfer } from "../../../lib/tracer/traced_image.ts";
 import { Random } from "../../conformance/random.ts";
+import { deno as executable } from "../deno.ts";
 import { deno, inFolder } from "../programs.ts";
 import { generateProgram } from "./generate.ts";
 
@@ -112,8 +115,47 @@ interface Traced {
   readonly tiers: number;
 }
 
-/** Of text that was compiled first only the lines are kept once they have been mapped to the author's. */
+/** What the engine runs is not the file itself. */
 const isCompiled = (filename: string) => /\.tsx?$/.test(filename);
+
+/** The source maps of compiled files, where the runtime keeps them. */
+class CompiledFiles {
+  readonly #folder: string;
+  readonly #maps = new Map<string, TraceMap>();
+
+  constructor() {
+    const { stdout } = spawnSync(executable, ["info", "--json"], { encoding: "utf8" });
+    this.#folder = `${JSON.parse(stdout).denoDir}/gen/file`;
+  }
+
+  /** `line:column` in the author's file, both from 1. */
+  original(filename: string, line: number, column: number): string {
+    let map = this.#maps.get(filename);
+    if (!map) {
+      const text = readFileSync(`${this.#folder}${filename}.js`, "utf8");
+      const [, encoded] = /^\/\/# sourceMappingURL=data:application\/json;base64,(\S+)$/m.exec(text)!;
+      this.#maps.set(filename, map = new TraceMap(atob(encoded!)));
+    }
+    const original = originalPositionFor(map, { line, column: column - 1 });
+    return `${original.line}:${(original.column ?? -1) + 1}`;
+  }
+}
+
+let compiledFiles: CompiledFiles | undefined;
+
+function originalOf(filename: string, line: number, column: number): string {
+  return (compiledFiles ??= new CompiledFiles()).original(filename, line, column);
+}
+
+/** `<eval at URL:LINE:COLUMN>`, perhaps of another such, as the tracer names it. */
+function evaluatedAt(url: string): string {
+  const [, from, line, column] = /^<eval at (.*):(\d+):(\d+)>$/.exec(url)!;
+  if (from!.startsWith("<")) return `<eval at ${evaluatedAt(from!)}:${line}>`;
+  const filename = filenameOf(from!);
+  // The engine says where in the text that it compiled.
+  const author = isCompiled(filename) ? originalOf(filename, Number(line), Number(column)).split(":")[0] : line;
+  return `<eval at ${filename}:${author}>`;
+}
 
 function compare(what: string, truthPath: string, transferPath: string, totals: Totals): void {
   const truth: Truth[] = JSON.parse(readFileSync(truthPath, "utf8"));
@@ -127,9 +169,11 @@ function compare(what: string, truthPath: string, transferPath: string, totals: 
     if (totals.examples.length < 10) totals.examples.push(example);
   };
   for (const { size, frames } of truth) {
-    const expected = frames.map(([url, line, column]) => {
-      const filename = url === "" ? "<eval>" : filenameOf(url);
-      return { place: isCompiled(filename) ? `${filename}:${line}` : `${filename}:${line}:${column}`, filename };
+    const expected = frames.map(([url, line, column], i) => {
+      const filename = url.startsWith("<eval at ") ? evaluatedAt(url) : filenameOf(url);
+      // The column of the most recent frame was counted back from behind it, in the compiled text.
+      const place = `${filename}:${line}:${i === 0 && isCompiled(filename) ? "*" : column}`;
+      return { place, filename };
     });
     const candidates = (nodes.get(size) ?? []).map((node) => tracedFrames(image, names!, node));
     const wrongs = candidates.map((traced) => compareStack(expected, traced));
@@ -161,21 +205,35 @@ function tracedFrames(image: Image, names: readonly NamedFrame[], node: number):
     const frame = image.nodeFrame[node]!;
     const { filename, lineno } = names[frame]!;
     if (filename === harness || /^(?:ext|node|wasm):/.test(filename)) continue;
-    const line = isCompiled(filename) ? `${filename}:${lineno}` : `${filename}:${lineno}:${image.frameColumn[frame]!}`;
+    const place = `${filename}:${placeIn(image, frame, filename, lineno, frames.length === 0)}`;
     const unknown = image.frameKind[frame] === FrameKind.unknown
       ? unknownReasons[image.frameOwner[frame]!]!
       : lineno === 0
       ? `no line in ${isCompiled(filename) ? "a compiled file" : "a file"}`
       : undefined;
-    frames.push({ place: line, unknown, tiers: image.frameTiers[frame]! });
+    frames.push({ place, unknown, tiers: image.frameTiers[frame]! });
   }
   return frames;
+}
+
+/** The line that the tracer gives, and the column that it has. */
+function placeIn(image: Image, frame: number, filename: string, lineno: number, first: boolean): string {
+  const line = image.frameLine[frame]!, column = image.frameColumn[frame]!;
+  if (!isCompiled(filename) || lineno === 0) return `${lineno}:${column}`;
+  const original = originalOf(filename, line, column);
+  if (original.split(":")[0] !== String(lineno)) return `${lineno}, but ${original} by the source map`;
+  return first ? `${lineno}:*` : original;
 }
 
 interface Comparison {
   readonly wrong: string[];
   readonly unknown: string[];
   readonly tiers: number[];
+}
+
+/** Is all known but where the code comes from? */
+function isWithoutOrigin(found: string, expected: string): boolean {
+  return found.startsWith("<eval>:") && expected.startsWith("<eval at ") && expected.endsWith(`>${found.slice(6)}`);
 }
 
 /** An unknown frame stands for one or more, for functions are inlined into others. */
@@ -185,7 +243,8 @@ function compareStack(expected: readonly { place: string; filename: string }[], 
   for (; i < expected.length && j < traced.length; i++, j++) {
     const found = traced[j]!;
     if (found.unknown === undefined) {
-      if (found.place !== expected[i]!.place) {
+      if (isWithoutOrigin(found.place, expected[i]!.place)) unknown.push("the origin of eval");
+      else if (found.place !== expected[i]!.place) {
         wrong.push(`frame ${i} of ${expected.length}: ${expected[i]!.place} is ${found.place}`);
       } else tiers.push(found.tiers);
       continue;

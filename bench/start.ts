@@ -1,7 +1,7 @@
 /**
- * What `start()` takes, in processes of their own: as it is, and where V8 keeps source positions already, as under
- * `tracemalloc run`. Prints milliseconds of the clock and of the process's threads together: the least, the middle and the
- * most of some runs, in turns.
+ * What `start()` takes, step by step, in processes of their own: as it is, and where V8 keeps source positions already, as
+ * under `tracemalloc run`. Prints milliseconds by the clock, and of the self-check by the CPU, too (of all threads: V8
+ * compiles beside it): the least, the middle and the most of some runs, in turns. V8's profiler is what keeps positions.
  *
  *   deno run -A bench/start.ts [RUNS]
  */
@@ -9,13 +9,34 @@ import { spawnSync } from "node:child_process";
 import process from "node:process";
 import { fileURLToPath } from "node:url";
 
-const library = JSON.stringify(new URL("../mod.ts", import.meta.url).href);
-const program = `import { start } from ${library};
+const library = JSON.stringify(new URL("../lib/runtime/detect.ts", import.meta.url).href);
+const program = `import { detectBackend } from ${library};
+import { Session } from "node:inspector";
 import process from "node:process";
-const before = performance.now(), used = process.cpuUsage();
-start();
-const after = performance.now(), { user, system } = process.cpuUsage(used);
-console.log(after - before, (user + system) / 1000);`;
+let profiler = 0, profilerUsed = 0;
+const cpu = () => {
+  const { user, system } = process.cpuUsage();
+  return (user + system) / 1000;
+};
+for (const name of ["connect", "post"]) {
+  const real = Session.prototype[name];
+  Session.prototype[name] = function (...all) {
+    const before = performance.now(), used = cpu();
+    real.apply(this, all);
+    profiler += performance.now() - before;
+    profilerUsed += cpu() - used;
+  };
+}
+const begun = performance.now();
+const backend = detectBackend(), shim = backend.openShim();
+const loaded = performance.now(), used = cpu();
+const { refusal } = backend.openEngine(shim);
+const checked = performance.now(), check = cpu() - used - profilerUsed;
+shim.start(1, 0);
+const started = performance.now();
+if (refusal !== undefined) throw new Error(refusal);
+console.log(started - begun, loaded - begun, profiler, checked - loaded - profiler, check, started - checked);`;
+const columns = ["all", "load the shim", "V8's profiler", "self-check", "self-check, CPU", "hook in"];
 const config = fileURLToPath(new URL("../deno.json", import.meta.url));
 
 const ways: readonly (readonly [string, readonly string[]])[] = [
@@ -39,11 +60,11 @@ if (!Number.isInteger(runs) || runs < 1) {
 const times = ways.map((): number[][] => []);
 for (let run = 0; run < runs; run++) ways.forEach(([, flags], i) => times[i]!.push(measure(flags)));
 ways.forEach(([name], i) => {
-  ["clock", "threads"].forEach((what, k) => {
+  columns.forEach((what, k) => {
     const sorted = times[i]!.map((measured) => measured[k]!).sort((a, b) => a - b);
     const [least, middle, most] = [sorted[0]!, sorted[runs >> 1]!, sorted.at(-1)!].map((time) => time.toFixed(1));
     console.log(
-      `${name.padEnd(24)} ${what.padEnd(8)} ${least} ms at least, ${middle} middle, ${most} at most (${runs})`,
+      `${name.padEnd(24)} ${what.padEnd(15)} ${least} ms at least, ${middle} middle, ${most} at most (${runs})`,
     );
   });
 });

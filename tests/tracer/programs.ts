@@ -102,7 +102,8 @@ function traceNow({ script }: Program, mode: Mode): Traced {
       // As anybody runs it, the first time; with something of ours inside the other time.
       : run(["-n", nframe, "-o", snapshot, ...(nframe === "1" ? [] : savesTransfer(transfer)), script]);
     if (!existsSync(snapshot)) {
-      throw new Error(`${mode} left no snapshot of ${script}:\n${ended.stdout}${ended.stderr}`);
+      const how = `exit code ${ended.code}, signal ${ended.signal}`;
+      throw new Error(`${mode} left no snapshot of ${script}, ${how}:\n${ended.stdout}${ended.stderr}`);
     }
     return {
       ended,

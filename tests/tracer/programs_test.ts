@@ -1,5 +1,6 @@
 /** Real programs, traced: every marked line owns what its mark says, and they print and end as they do untraced. */
 import { spawnSync } from "node:child_process";
+import { writeFileSync } from "node:fs";
 import process from "node:process";
 import { test } from "node:test";
 import { assert, assertEquals } from "@std/assert";
@@ -21,8 +22,25 @@ import {
   type Traced,
 } from "./programs.ts";
 
+const pinned = !process.env["TRACED_DENO"];
+
 /** Another Deno than the pinned one may not run all of them, traced or not. */
-const programs = findPrograms().filter(({ script }) => !process.env["TRACED_DENO"] || deno([script]).code === 0);
+const programs = findPrograms().filter(({ script }) => pinned || deno([script]).code === 0);
+
+/** Up to 2.6 Deno cuts the first line off a CommonJS module if it is for a shell, and counts from the second. */
+const countsFromSecond = !pinned && inFolder((folder) => {
+  writeFileSync(`${folder}/main.cjs`, 'require("./shell.cjs")');
+  writeFileSync(
+    `${folder}/shell.cjs`,
+    "#!/usr/bin/env node\nconsole.log(/shell.cjs:(\\d+)/.exec(new Error().stack)[1])\n",
+  );
+  return deno([`${folder}/main.cjs`]).stdout.trim() === "1";
+});
+
+function linesOf(file: string): string[] {
+  const text = textOf(file);
+  return (countsFromSecond && text.startsWith("#!") ? text.slice(text.indexOf("\n") + 1) : text).split("\n");
+}
 
 test("marks can be read, and others are refused", () => {
   assertEquals(readMarks("a.ts", "\nf(); // mark 5001 x2 interpreter inlined\n{g() /* mark 5003 bun:1 */}</b>"), [
@@ -82,7 +100,10 @@ for (
       const path = `${folder}/snapshot`;
       const ended = run(["-o", path, hot.script], { env: { DENO_V8_FLAGS: flags } });
       assertEquals([ended.code, ended.signal], [0, null], ended.stderr);
-      assertEquals(problemsOf(marksOf(hot), { ended, snapshot: Snapshot.load(path), tiers: undefined }), []);
+      const problems = problemsOf(marksOf(hot), { ended, snapshot: Snapshot.load(path), tiers: undefined });
+      // Before 2.6 Maglev inlines nothing that would show how it says so: without TurboFan its code is not read; and code
+      // of some functions is not understood while V8 moves it.
+      assertEquals(pinned ? problems : problems.filter((problem) => !problem.includes("<unknown>")), []);
     });
   });
 }
@@ -105,7 +126,7 @@ function problemsOf(marks: readonly Mark[], traced: Traced): string[] {
   const problems = new Set<string>();
   const { owned, sizes } = check(traced, (problem) => problems.add(problem));
   for (const { file, line, kind, size, blocks, tiers } of marks) {
-    const place = `${file}:${line}`;
+    const place = `${file}:${line + linesOf(file).length - textOf(file).split("\n").length}`;
     if (kind === "owns") {
       const found = owned.get(place) ?? 0;
       if (found < size) problems.add(`${place}: expected ${size} bytes or more, found ${found}`);
@@ -116,7 +137,8 @@ function problemsOf(marks: readonly Mark[], traced: Traced): string[] {
       problems.add(`expected blocks of ${size} bytes: ${blocks} at ${place}; found: ${owners || "none"}`);
     }
     const seen = traced.tiers?.get(place) ?? 0;
-    const missing = tiers.filter((tier) => traced.tiers && !(seen & Tier[tier]));
+    // When a function is compiled is the business of each version.
+    const missing = tiers.filter((tier) => pinned && traced.tiers && !(seen & Tier[tier]));
     if (missing.length > 0) problems.add(`${place}: not seen in ${missing.join(", ")}`);
   }
   return [...problems];
@@ -160,10 +182,14 @@ function problemOfFrame(filename: string, lineno: number, ofV8: boolean): string
   }
   // Helpers that the compiler adds for decorators are in no source map.
   if (lineno === 0 && (ofV8 || filename.endsWith("/shifted.ts"))) return undefined;
-  const line = textOf(filename).split("\n")[lineno - 1];
-  if (line === undefined) return "no such line in the text";
-  // A module as a whole begins on line 1, whatever stands there: memory is allocated for it before its first statement.
-  return lineno > 1 && noCode.test(line) ? `no code on the line ${JSON.stringify(line)}` : undefined;
+  const lines = linesOf(filename), line = lines[lineno - 1];
+  // What Deno puts around a CommonJS module, it counts behind it in some versions.
+  if (line === undefined || (!pinned && lineno === lines.length)) {
+    return !pinned && /\.c?js$/.test(filename) ? undefined : "no such line in the text";
+  }
+  // A module as a whole begins before its first statement, whatever stands there: memory is allocated for it then.
+  const before = pinned ? 1 : Math.max(1, lines.findIndex((line) => !noCode.test(line)));
+  return lineno > before && noCode.test(line) ? `no code on the line ${JSON.stringify(line)}` : undefined;
 }
 
 /** Blank lines and comments. */
@@ -188,6 +214,17 @@ for (const program of programs) {
     }
     for (const mode of ["start(1)", "start(25)"] as const) assertEquals(trace(program, mode).ended, untraced, mode);
   });
+}
+
+/** Older versions turn a signal that `run` sends itself into an exit code, and their event loops have other frames at its end. */
+function comparable(ended: Ended): Ended {
+  if (pinned) return ended;
+  const { code, signal } = ended;
+  return {
+    ...ended,
+    ...(code === 143 && signal === null && { code: null, signal: "SIGTERM" }),
+    stderr: ended.stderr.split("\n").filter((line) => !/^ {4}at .*\(ext:/.test(line)).join("\n"),
+  };
 }
 
 const ends = `${root}tests/programs/ends.ts`;
@@ -216,7 +253,7 @@ for (
       const path = `${folder}/snapshot`;
       return { ended: run(["-o", path, ends, way, ...passedOn], given), snapshot: Snapshot.load(path) };
     });
-    assertEquals(withoutReport(ended), untraced);
+    assertEquals(comparable(withoutReport(ended)), comparable(untraced));
     assertEquals(problemsOf(readMarks(ends, textOf(ends)), { ended, snapshot, tiers: undefined }), []);
   });
 }

@@ -251,8 +251,11 @@ static bool find_script_fields(void) {
         int32_t x = tm_smi(a[i]), y = tm_smi(d[i]);
         if (x == state.spec.line_offset && y == x && !unique("script_line", &tm_v8.script_line, field)) return false;
         if (x == state.spec.column_offset && y == x && !unique("script_column", &tm_v8.script_column, field)) return false;
-        /* The second script was compiled soon after the first. */
-        if (x > 0 && y > x && y - x <= 4 && !unique("script_id", &tm_v8.script_id, field)) return false;
+        /*
+         * The second script was compiled soon after the first. Behind the object others can lie whose numbers have grown,
+         * too: the field comes before them, and all later scripts are to have larger numbers there.
+         */
+        if (x > 0 && y > x && y - x <= 4 && !tm_v8.script_id) tm_v8.script_id = field;
     }
     if (!tm_v8.script_source || !tm_v8.script_url || !tm_v8.script_line || !tm_v8.script_column || !tm_v8.script_id)
         return fail("script fields: source, url, line, column or id not found");

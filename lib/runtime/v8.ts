@@ -239,7 +239,8 @@ function heatUp(scripts: Scripts, probe: Probe, levels: () => number, wanted: nu
       for (let i = 0; i < 60; i++) fresh(Step.tiers, 0, 0);
       hot[0] = fresh;
     }
-    const [one, other] = [copies[0](probe, manyTurns), copies[1](probe, manyTurns)];
+    // Where loops are what keeps code from staying optimised, it is to go without.
+    const turns = number % 4 === 1 ? manyTurns : 0, [one, other] = [copies[0](probe, turns), copies[1](probe, turns)];
     hot.push(one, other);
     for (let round = 0; round < 500 && !seen() && performance.now() < end; round++) {
       for (let i = 0; i < 100; i++) one(Step.tiers, 0, 0);

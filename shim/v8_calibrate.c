@@ -24,6 +24,7 @@ static struct {
     uintptr_t right_at[3]; /* baseline, Maglev, TurboFan: a place in code that was decoded right */
     uint32_t last_id;            /* of the first scripts' functions, and */
     int32_t last_script;         /* of themselves */
+    bool no_baseline;  /* V8 makes no such code */
     bool no_positions; /* of the functions; all else was found so far */
     uint32_t origins, origins_hold; /* how often the origin of code from eval was looked for, and was where it was before */
 } state;
@@ -785,17 +786,24 @@ static void find_kind(void) {
         bool fit = true, optimised = false;
         for (int k = 0; k < seen_count && fit; k++) {
             int32_t kind = (int32_t)(seen[k].words[i] & 15);
-            if (!seen[k].baseline) continue;
+            if (!seen[k].baseline) {
+                /* Without baseline code the smaller of the two is Maglev's. */
+                if (state.no_baseline && (baseline < 0 || kind <= baseline)) baseline = kind - 1;
+                continue;
+            }
             fit = (baseline < 0 || baseline == kind) && kind >= 8 && kind <= 12;
             baseline = kind;
         }
+        bool both[2] = {false, false};
         for (int k = 0; k < seen_count && fit; k++) {
             if (seen[k].baseline) continue;
             int32_t kind = (int32_t)(seen[k].words[i] & 15);
             fit = kind == baseline + 1 || kind == baseline + 2;
+            both[kind == baseline + 2] = true;
             optimised = true;
         }
-        if (!fit || !optimised || baseline < 0) continue;
+        if (!fit || !optimised || baseline < 8 - state.no_baseline) continue;
+        if (state.no_baseline && (!both[0] || !both[1])) continue;
         fitting++;
         found = field;
         found_baseline = baseline;
@@ -900,14 +908,42 @@ static void find_inlining(uint64_t raw, const uint64_t *c) {
     }
 }
 
-static void find_optimised(uint64_t pc_offset, const uint64_t *c) {
-    if (!tm_v8.code_positions) return; /* wait for baseline code: it shows the fields */
+static bool position_at(tm_tagged at_positions, uint64_t pc_offset, uint64_t *raw) {
     tm_bytes table;
-    uint64_t raw, at_positions = c[tm_v8.code_positions / 8];
+    return tm_v8_type(at_positions) == tm_v8.type_bytes && tm_v8_bytes(at_positions, &table) &&
+           tm_v8_position(&table, (int64_t)pc_offset - 1, false, tm_v8.positions_shift, raw);
+}
+
+/* Where there is no baseline code: the table that has the call of the frame's function, or of what is inlined into it. */
+static void find_positions(int index, uint64_t pc_offset, const uint64_t *c) {
+    int q = function_of(tm_v8_frame_shared(frames[index].fp));
+    for (int i = 1; i < CODE_WORDS && !tm_v8.code_positions; i++) {
+        uint64_t raw;
+        if (!tm_is_object(c[i]) || !position_at(c[i], pc_offset, &raw)) continue;
+        int at_call = tm_position_inlining(raw) < 0 ? q : A;
+        if (at_call >= 0 && tm_position_offset(raw) == state.spec.position[at_call]) tm_v8.code_positions = 8 * i;
+    }
+}
+
+/* And the size of the instructions: behind them Maglev's code has what its calls are known by. */
+static void find_size(int index, uint64_t pc_offset, const uint64_t *c) {
+    for (int32_t field = 32; field < 8 * CODE_WORDS && tm_v8.code_flags; field += 4) {
+        uint32_t size;
+        memcpy(&size, (const char *)c + field, sizeof size);
+        if (size < pc_offset || size > 1u << 20 || field == tm_v8.code_flags) continue;
+        tm_v8.code_size = field;
+        if (is_right(index)) return;
+    }
+    tm_v8.code_size = 0;
+}
+
+static void find_optimised(int index, uint64_t pc_offset, const uint64_t *c) {
+    if (state.no_baseline && !tm_v8.code_positions) find_positions(index, pc_offset, c);
+    if (!tm_v8.code_positions) return; /* wait for baseline code: it shows the fields */
+    uint64_t raw;
     find_kind();
-    bool in_table = tm_v8_type(at_positions) == tm_v8.type_bytes && tm_v8_bytes(at_positions, &table) &&
-                    tm_v8_position(&table, (int64_t)pc_offset - 1, false, tm_v8.positions_shift, &raw);
-    if (in_table && tm_position_inlining(raw) >= 0) find_inlining(raw, c);
+    if (position_at(c[tm_v8.code_positions / 8], pc_offset, &raw) && tm_position_inlining(raw) >= 0) find_inlining(raw, c);
+    if (state.no_baseline && !tm_v8.code_size && !is_right(index)) find_size(index, pc_offset, c);
     perturb();
 }
 
@@ -926,7 +962,7 @@ static void find_compiled(int index) {
         memcpy(seen[seen_count].words, c, sizeof seen[0].words);
         seen[seen_count++].baseline = is_baseline;
     }
-    if (!is_baseline) find_optimised(pc_offset, c);
+    if (!is_baseline) find_optimised(index, pc_offset, c);
     else if (tm_v8_bytecode_sizes) find_baseline(index, code, pc_offset, c);
 }
 
@@ -1163,6 +1199,7 @@ int32_t tracemalloc_v8_begin(const tm_v8_spec *spec) {
         memset(&state, 0, sizeof state);
         state.spec = *spec;
         state.running = true;
+        state.no_baseline = tracemalloc_v8_option("sparkplug") < 0;
         tm_v8_levels = 0;
         report_length = 0;
         report[0] = 0;

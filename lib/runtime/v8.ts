@@ -203,16 +203,14 @@ function findOrigins(probe: Probe): void {
   }
 }
 
-/**
- * The levels that there can be with the options that the engine was started with: baseline code shows how to read that of
- * the other compilers.
- */
+/** The levels that there can be with the options that the engine was started with. */
 function tiersOf(shim: V8Shim, { fastCalls }: V8Runtime): number {
   const isOff = (name: string) => shim.v8Option(name) < 0;
-  if (shim.v8Option("jitless") > 0 || isOff("sparkplug")) return 0;
+  if (shim.v8Option("jitless") > 0) return 0;
+  const baseline = isOff("sparkplug") ? 0 : Level.baseline;
   const maglev = isOff("maglev") ? 0 : Level.maglev;
   const turbofan = isOff("turbofan") ? 0 : Level.turbofan | (fastCalls ? Level.fastCall : 0);
-  return Level.baseline | maglev | turbofan | (maglev | turbofan ? Level.inlining : 0);
+  return baseline | maglev | turbofan | (maglev | turbofan ? Level.inlining : 0);
 }
 
 /**
@@ -234,7 +232,7 @@ function heatUp(scripts: Scripts, probe: Probe, levels: () => number, wanted: nu
   for (let number = 1; !seen() && performance.now() < end; number += 2) {
     const copies = [scripts.copy(number), scripts.copy(number + 1)] as const;
     // Baseline code hangs on the function: the first closure makes it, a new one runs it.
-    for (let closure = 0; closure < 8 && !(levels() & Level.baseline); closure++) {
+    for (let closure = 0; closure < 8 && wanted & ~levels() & Level.baseline; closure++) {
       const fresh = copies[0](probe, 0);
       for (let i = 0; i < 60; i++) fresh(Step.tiers, 0, 0);
       hot[0] = fresh;

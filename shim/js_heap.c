@@ -23,6 +23,7 @@ static struct {
 
 static uint64_t interval; /* mean bytes between samples; 0: nothing is sampled */
 static bool alone;        /* blocks that are no records are not recorded */
+static bool native_off;   /* whether there are records or not */
 
 /* ---- samplers: one a thread that has an isolate with a running profiler ---- */
 
@@ -211,7 +212,7 @@ static struct {
 /* Tells the hooks which sizes to show. */
 static void want(void) {
     tm_js_heap_sizes sizes = {SIZE_MAX, 0};
-    if (interval && alone) sizes = (tm_js_heap_sizes){0, SIZE_MAX};
+    if (native_off || (interval && alone)) sizes = (tm_js_heap_sizes){0, SIZE_MAX};
     else if (watch.thread) sizes = (tm_js_heap_sizes){LEAST_RECORD, MOST_PROFILER - LEAST_RECORD};
     else if (interval) sizes = (tm_js_heap_sizes){layout.bytes, 0};
     __atomic_store_n(&tm_js_heap_wanted.first, sizes.first, __ATOMIC_RELAXED);
@@ -574,7 +575,7 @@ int32_t tracemalloc_js_heap_start(uint32_t bytes, uint32_t without_native) {
         sampler_of(self)->ended = !layout.known; /* the engine's own profile has to do */
         if (!interval) {
             interval = bytes;
-            alone = without_native;
+            alone = without_native || native_off;
         }
         want();
         result = (int32_t)interval;
@@ -591,15 +592,15 @@ void tracemalloc_js_heap_end(void) {
 }
 
 void tm_js_heap_alone(void) {
-    alone = true;
-    want(0, SIZE_MAX);
+    alone = native_off = true;
+    want();
 }
 
 void tm_js_heap_stop(void) {
     memset(samplers, 0, sizeof samplers);
     __atomic_store_n(&sampler_count, 0, __ATOMIC_RELEASE);
     lost = interval = 0;
-    alone = false;
+    alone = native_off = false;
     if (watch.thread) end_watch();
     else want();
 }

@@ -187,7 +187,11 @@ test("what is wrong with the command line is said in one line", () => {
     refused(["-n", limit, "program.ts"], 2, /^tracemalloc run: -n must be a whole number from 1 to 65535, not /);
   }
   for (const names of ["", "heap", "native,", "native,native js-heap"]) {
-    refused(["--domains", names, "program.ts"], 2, /^tracemalloc run: --domains must be of native, js-heap, mmap, not /);
+    refused(
+      ["--domains", names, "program.ts"],
+      2,
+      /^tracemalloc run: --domains must be of native, js-heap, mmap, not /,
+    );
   }
   for (const bytes of ["0", "x", "1.5", "-1", "", "8KiB"]) {
     refused(

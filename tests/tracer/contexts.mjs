@@ -4,8 +4,8 @@ import vm from "node:vm";
 const kept = globalThis.kept = [];
 globalThis.keep = (block) => kept.push(block);
 
-function direct(size) {
-  return eval("\n  keep(new Uint8Array(size))"); // 60001
+function direct(_size) {
+  return eval("\n  keep(new Uint8Array(_size))"); // 60001
 }
 direct(60_001);
 new Function("size", "keep(new Uint8Array(size));")(60_003); // 60003

@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "blocks.h"
+#include "environment.h"
 #include "hooks.h"
 #include "image.h"
 #include "js_heap.h"
@@ -133,6 +134,17 @@ void tracemalloc_mute(int32_t on) {
     else if (self->muted) self->muted--;
 }
 
+int32_t tracemalloc_without_native(void) {
+    tm_lock_take(&tm_control_lock);
+    bool tracing = tm_gate != TM_GATE_OFF;
+    if (tracing) {
+        tm_js_heap_alone();
+        tm_mimalloc_remove();
+    }
+    tm_lock_drop(&tm_control_lock);
+    return tracing ? TM_OK : TM_ERROR_STATE;
+}
+
 const tm_image *tracemalloc_snapshot(void) {
     const tm_image *image = NULL;
     tm_lock_take(&tm_control_lock);
@@ -154,6 +166,10 @@ uint64_t tracemalloc_address(const void *start) { return (uint64_t)(uintptr_t)st
 int tracemalloc_track(unsigned domain, uintptr_t address, size_t size) {
     tm_thread *self = tm_enter();
     if (!self) return -2;
+    if (self->muted) {
+        tm_leave(self);
+        return 0;
+    }
     if (!domain && tm_sample_bytes && !tm_sampled(size)) {
         tm_leave(self);
         return 0;
@@ -164,6 +180,30 @@ int tracemalloc_track(unsigned domain, uintptr_t address, size_t size) {
     else tm_block_put(self, address, size, node);
     tm_leave(self);
     return kept ? 0 : -1;
+}
+
+/* A node, and which traces it is of; together they are exact as a double. */
+#define NODE_BITS 27
+#define GENERATION_BITS 26
+
+static uint64_t generation_now(void) { return tm_traces_generation & ((1u << GENERATION_BITS) - 1); }
+
+uint64_t tracemalloc_here(void) {
+    tm_thread *self = tm_enter();
+    if (!self) return 0;
+    uint64_t here = self->muted ? 0 : generation_now() << NODE_BITS | tm_traceback(self, __builtin_frame_address(0));
+    tm_leave(self);
+    return here;
+}
+
+int tracemalloc_track_from(uint64_t here, unsigned domain, uintptr_t address, size_t size) {
+    tm_thread *self = here ? tm_enter() : NULL;
+    if (!self) return -2;
+    int result = -2;
+    if (here >> NODE_BITS == generation_now())
+        result = tm_tracked_put(self, domain, address, size, (uint32_t)(here & TM_MOST_NODES)) ? 0 : -1;
+    tm_leave(self);
+    return result;
 }
 
 int tracemalloc_untrack(unsigned domain, uintptr_t address) {
@@ -203,6 +243,8 @@ void tracemalloc_release(const tm_image *image) { tm_image_release(image); }
  * in lines. Then all three stay in the environment.
  */
 #define FOLLOW_VARIABLE "TRACEMALLOC_FOLLOW="
+/* Other variables that were set for this process alone, "NAME=VALUE" in lines. */
+#define OWN_VARIABLE "TRACEMALLOC_OWN="
 
 static char *find_variable(const char *prefix) {
     for (char **at = environ; at && *at; at++)
@@ -287,6 +329,8 @@ __attribute__((constructor)) static void begin_preloaded(int count, char **argum
     const char *followed = find_variable(FOLLOW_VARIABLE);
     const char *limit = followed ? find_variable(PRELOAD_VARIABLE) : take_variable(PRELOAD_VARIABLE);
     if (!limit) return;
+    const char *own = take_variable(OWN_VARIABLE);
+    if (own) tm_environment_own(own);
     uint32_t nframe = 0;
     for (; *limit >= '0' && *limit <= '9' && nframe <= 65535; limit++) nframe = nframe * 10 + (uint32_t)(*limit - '0');
     tm_count_allocated = strstr(limit, ",allocated") != NULL;

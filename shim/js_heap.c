@@ -235,7 +235,7 @@ bool tm_js_heap_malloc(tm_thread *self, uintptr_t block, size_t size, const uint
         __atomic_store_n(&watch.count, watch.count + 1, __ATOMIC_RELEASE);
         return true;
     }
-    if (tm_unlikely(!self->ran_javascript) && alone) tm_v8_look_for_javascript(self, fp);
+    if (tm_unlikely(!self->ran_javascript) && alone && tm_v8_ready) tm_v8_look_for_javascript(self, fp);
     if (size != layout.bytes || !layout.known) return alone;
     uintptr_t returns[RETURNS];
     returns_of(self, fp, returns);

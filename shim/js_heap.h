@@ -53,7 +53,7 @@ double tm_js_heap_weight(uint64_t sizes);
 /* With the gate closed: all threads' last records are taken in; or, with the blocks, all are forgotten. */
 void tm_js_heap_settle(void);
 void tm_js_heap_clear(void);
-/* With the gate closed: blocks of malloc are not recorded, whether an isolate is sampled or not. */
+/* From now on blocks of malloc are not recorded, whether an isolate is sampled or not. */
 void tm_js_heap_alone(void);
 /* No isolate is sampled any more. */
 void tm_js_heap_stop(void);

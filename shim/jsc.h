@@ -44,6 +44,7 @@ typedef struct tm_jsc_layout {
 #define FIELD(name) int32_t name;
     TM_JSC_LAYOUT(FIELD)
 #undef FIELD
+    uint64_t text_class; /* first word (vtable) of the providers that have their text there; those of modules have it elsewhere */
     int32_t vm_epoch[TM_JSC_EPOCHS]; /* u32 each: counters that move with every collection of garbage */
     int32_t epochs;
 } tm_jsc_layout;
@@ -80,6 +81,7 @@ typedef struct tm_jsc_site {
     uint16_t frame_count; /* of the inlined functions and the function itself */
     uint16_t own;         /* so many are the program's own */
     uint8_t state, tier;
+    uint32_t pin; /* number of the pin that keeps its code, if that was not given to another yet; 0: none */
 } tm_jsc_site;
 
 /* Memory on the stack of the main thread, below main(); NULL: there is none. */
@@ -88,6 +90,8 @@ extern volatile uint64_t *tm_jsc_pins;
 
 /* The site of a frame as it is now; NULL: not in this state of the tables (it is not a CodeBlock, or there is no room). */
 const tm_jsc_site *tm_jsc_site_of(uintptr_t vm, uint64_t epoch, uint64_t code, uint32_t index);
+/* Is it a CodeBlock with such a call site? Records nothing. */
+bool tm_jsc_is_code(uintptr_t vm, uint64_t code, uint32_t index);
 const tm_jsc_site *tm_jsc_site_at(uint32_t site);
 const uint32_t *tm_jsc_site_frames(const tm_jsc_site *site);
 
@@ -99,8 +103,15 @@ extern volatile uint32_t tm_jsc_sites_named;
 void tm_jsc_sites_unpin(void);
 /* A copy of the first new site of a VM from *site on. False: there is none in this generation. */
 bool tm_jsc_site_next(uint32_t generation, uintptr_t vm, uint32_t *site, tm_jsc_site *copy);
-/* Is the CodeBlock that was recorded still there? */
-bool tm_jsc_site_alive(const tm_jsc_site *site);
+/* Is a CodeBlock there that the engine can be asked about? */
+bool tm_jsc_site_is_code(const tm_jsc_site *site);
+/* Is it certainly in use: was it seen on the stack since the last collection, or is it pinned? */
+bool tm_jsc_site_in_use(const tm_jsc_site *site, uint64_t epoch);
+/*
+ * Is all there that names it, as it was when it was recorded? It may be in use, or not yet swept: memory that the engine has
+ * swept, or given to others, is not the same.
+ */
+bool tm_jsc_site_is_same(const tm_jsc_site *site);
 /* Its frames, the most recent first; NULL: it is lost. */
 void tm_jsc_site_resolve(uint32_t generation, uint32_t site, const uint32_t *frames, uint16_t count);
 /* The sites of a VM that is no more. */

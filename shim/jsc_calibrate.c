@@ -318,6 +318,7 @@ static void find_text(void) {
                 tm_jsc.code_owner = 8 * o;
                 tm_jsc.owner_provider = 8 * p;
                 tm_jsc.provider_text = 8 * t;
+                tm_jsc.text_class = provider[0];
                 return;
             }
         }

@@ -12,6 +12,7 @@
 #include "js_heap.h"
 #include "jsc.h"
 #include "jsc_calibrate.h"
+#include "side.h"
 
 /* Node-API, as far as it is needed (node_api.h): a value is what the engine's own values are. */
 typedef void *napi_env, *napi_value, *napi_ref, *napi_handle_scope, *napi_callback_info;
@@ -64,6 +65,8 @@ typedef struct tm_jsc_thread {
     uintptr_t vm;
     uint32_t next;       /* the first site that may be new */
     uint32_t generation; /* of the sites that the number is of */
+    uint32_t own_domain; /* of what ends with the thread: tracemalloc_jsc_own() */
+    uint64_t own_first, own_last;
     char text[1 << 18], plain[1 << 18];
 } tm_jsc_thread;
 
@@ -76,12 +79,23 @@ void tracemalloc_jsc_hide(const char *path_prefix) {
     if (length < sizeof own_prefix) memcpy(own_prefix, path_prefix, length + 1);
 }
 
+void tracemalloc_jsc_own(uint32_t domain, uint64_t first, uint64_t last) {
+    if (!thread_state) return;
+    thread_state->own_domain = domain;
+    thread_state->own_first = first;
+    thread_state->own_last = last;
+}
+
 /* The thread's environment ends before its VM does. */
 static void forget_thread(void *argument) {
     (void)argument;
     tm_thread *self = tm_self;
     if (self) self->vm = 0;
     if (!thread_state) return;
+    if (thread_state->own_domain && (self = tm_enter())) {
+        tm_tracked_drop(self, thread_state->own_domain, thread_state->own_first, thread_state->own_last);
+        tm_leave(self);
+    }
     tm_jsc_sites_drop(thread_state->vm);
     os_unmap(thread_state, sizeof *thread_state);
     thread_state = NULL;
@@ -120,12 +134,19 @@ static void detach(void) {
 
 #define MOST_LOCALS 4096 /* of inlined frames: their callees lie among the locals */
 
-/* The text of a new Error's stack; with a site, as if that had made it. False: it could not be had. */
-static bool stack_text(tm_jsc_thread *state, const tm_jsc_site *site, uint64_t callee, char *text, size_t most) {
+/* Asked for at the last: what allocates in the engine's heap can make it collect. */
+static bool can_be_named(const tm_jsc_thread *state, const tm_jsc_site *site) {
+    return tm_jsc_site_in_use(site, tm_jsc_epoch(state->vm)) ? tm_jsc_site_is_code(site) : tm_jsc_site_is_same(site);
+}
+
+/* The text of a new Error's stack; with a site, as if that had made it. False: it could not be had, or the site is lost. */
+static bool stack_text(tm_jsc_thread *state, const tm_jsc_site *site, uint64_t callee, char *text, size_t most, bool *lost) {
     napi_env env = state->env;
     napi_value message, error, stack;
     size_t length = 0;
+    *lost = false;
     if (api.napi_create_string_utf8(env, "", 0, &message) != NAPI_OK) return false;
+    if (site && (*lost = !can_be_named(state, site))) return false;
     uint64_t *note = (uint64_t *)(state->vm + (uintptr_t)tm_jsc.vm_top), top = *note;
     /* Locals below, then the frame: the caller's, where that goes on, what was found, and arguments that are nothing. */
     uint64_t forged[MOST_LOCALS + 32];
@@ -259,34 +280,52 @@ static int places_of(const char *text, const char *plain, place places[MOST_INLI
 
 /* ---- resolution ---- */
 
+#define MOST_HELD 4096
+
+/* The code of new sites, as many as are held; 0 where it is gone. What is in use stays so by lying on the stack here. */
+static uint32_t hold(const tm_jsc_thread *state, uint32_t generation, uint64_t held[MOST_HELD]) {
+    uint32_t count = 0;
+    tm_jsc_site site;
+    for (uint32_t at = state->next; count < MOST_HELD && tm_jsc_site_next(generation, state->vm, &at, &site); at++)
+        held[count++] = can_be_named(state, &site) ? site.code : 0;
+    return count;
+}
+
+/* -1: the site is lost. */
+static int frames_of_site(tm_jsc_thread *state, const tm_jsc_site *site, uint64_t callee, uint32_t frames[MOST_INLINED]) {
+    place places[MOST_INLINED];
+    bool lost, had = stack_text(state, site, callee, state->text, sizeof state->text, &lost);
+    if (lost) return -1;
+    int count = had ? places_of(state->text, state->plain, places) : -1;
+    if (count < 0) places[0].length = 0, count = 1;
+    for (int i = 0; i < count; i++) frames[i] = frame_of(&places[i], site->tier | (i < count - 1 ? TM_TIER_INLINED : 0u));
+    return count;
+}
+
 static uint32_t resolve(tm_jsc_thread *state, uint64_t callee) {
     uint32_t generation = tm_jsc_sites_generation(), named = 0;
     if (state->generation != generation) {
         state->generation = generation;
         state->next = 0;
     }
-    tm_jsc_site site; /* on the stack: what is alive stays so */
-    bool all = true;
-    for (bool begun = false; tm_jsc_site_next(generation, state->vm, &state->next, &site); state->next++) {
-        napi_handle_scope scope;
-        if (api.napi_open_handle_scope(state->env, &scope) != NAPI_OK || (!begun && !(begun = stack_text(state, NULL, 0, state->plain, sizeof state->plain)))) {
-            all = false;
-            break;
+    volatile uint64_t held[MOST_HELD];
+    uint32_t count = 0;
+    bool all = true, begun = false;
+    while (all && (count = hold(state, generation, (uint64_t *)held))) {
+        tm_jsc_site site;
+        for (uint32_t i = 0; i < count && tm_jsc_site_next(generation, state->vm, &state->next, &site); i++, state->next++) {
+            napi_handle_scope scope;
+            bool lost;
+            if (api.napi_open_handle_scope(state->env, &scope) != NAPI_OK || (!begun && !(begun = stack_text(state, NULL, 0, state->plain, sizeof state->plain, &lost)))) {
+                all = false;
+                break;
+            }
+            uint32_t frames[MOST_INLINED];
+            int frame_count = held[i] ? frames_of_site(state, &site, callee, frames) : -1;
+            tm_jsc_site_resolve(generation, state->next, frame_count < 0 ? NULL : frames, (uint16_t)frame_count);
+            named += frame_count >= 0;
+            api.napi_close_handle_scope(state->env, scope);
         }
-        uint32_t frames[MOST_INLINED];
-        int count = 0;
-        __asm__ volatile("" ::"r"(&site) : "memory");
-        bool alive = site.epoch == tm_jsc_epoch(state->vm) || tm_jsc_site_alive(&site);
-        if (alive) {
-            place places[MOST_INLINED];
-            bool had = stack_text(state, &site, callee, state->text, sizeof state->text);
-            count = had ? places_of(state->text, state->plain, places) : -1;
-            if (count < 0) places[0].length = 0, count = 1;
-            for (int i = 0; i < count; i++) frames[i] = frame_of(&places[i], site.tier | (i < count - 1 ? TM_TIER_INLINED : 0u));
-        }
-        tm_jsc_site_resolve(generation, state->next, alive ? frames : NULL, (uint16_t)count);
-        named += alive;
-        api.napi_close_handle_scope(state->env, scope);
     }
     if (all) tm_jsc_sites_unpin();
     return named;

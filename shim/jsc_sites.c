@@ -1,4 +1,5 @@
 #include <string.h>
+#include <unistd.h>
 
 #include "jsc.h"
 
@@ -107,10 +108,11 @@ static uint64_t hash_bytes(uint64_t hash, uint64_t from, size_t bytes) {
     return hash;
 }
 
-/* Of the source's text, or of three pieces of it; as it is where it cannot be read. */
+/* Of the source's text, or of three pieces of it; as it is where it cannot be read, or where it is nobody knows. */
 static uint64_t hash_text(uint64_t hash, uint64_t provider) {
-    uint64_t text, characters;
+    uint64_t class, text, characters;
     uint32_t length;
+    if (!word_at(provider, &class) || class != tm_jsc.text_class) return hash;
     if (!word_at(provider + (uint64_t)tm_jsc.provider_text, &text) || !word_at(text + 8, &characters)) return hash;
     if (characters < 65536 || characters >> 47 || !os_read(text + 4, &length, 4)) return hash;
     hash = tm_hash64(hash ^ length);
@@ -121,47 +123,104 @@ static uint64_t hash_text(uint64_t hash, uint64_t provider) {
 }
 
 /*
- * What a line depends on, and some addresses: the source's text, where in it the function begins and ends (behind the provider), its unlinked code and
- * machine code. 0: the CodeBlock is dead, for the engine clears the header of cells that it sweeps, or cannot be told.
+ * What a line depends on, and some addresses: the source's text, where in it the function begins and ends (behind the
+ * provider), its unlinked code and that's instructions. 0: the CodeBlock or what it leads to is swept, for the engine clears
+ * the header of cells that it sweeps, or cannot be told.
  */
-static uint64_t identity_of(uint64_t code, uint8_t type) {
-    uint64_t header, unlinked, owner, provider, part, jit = 0;
+static uint64_t function_identity(uint64_t code) {
+    uint64_t header, unlinked, unlinked_header, stream, owner, owner_header, provider, part;
     if (!tm_jsc.provider_text || !word_at(code, &header) || !(uint32_t)header) return 0;
     if (!word_at(code + (uint64_t)tm_jsc.code_unlinked, &unlinked) || !word_at(code + (uint64_t)tm_jsc.code_owner, &owner)) return 0;
-    if (!word_at(owner, &part) || !(uint32_t)part) return 0;
+    if (!word_at(unlinked, &unlinked_header) || !(uint32_t)unlinked_header) return 0;
+    if (!word_at(unlinked + (uint64_t)tm_jsc.unlinked_stream, &stream)) return 0;
+    if (!word_at(owner, &owner_header) || !(uint32_t)owner_header) return 0;
     if (!word_at(owner + (uint64_t)tm_jsc.owner_provider, &provider) || !word_at(owner + (uint64_t)tm_jsc.owner_provider + 8, &part)) return 0;
-    if (type >= TM_JIT_DFG && !word_at(code + (uint64_t)tm_jsc.code_jit, &jit)) return 0;
-    const uint64_t words[] = {(uint32_t)header, unlinked, owner, provider, part, jit};
-    uint64_t hash = type >= TM_JIT_DFG;
+    const uint64_t words[] = {(uint32_t)header, unlinked, (uint32_t)unlinked_header, stream, owner, (uint32_t)owner_header, provider, part};
+    uint64_t hash = 0;
     for (size_t i = 0; i < sizeof words / sizeof *words; i++) hash = tm_hash64(hash ^ words[i]) + i;
     return hash_text(hash, provider) | 1;
 }
 
-bool tm_jsc_site_alive(const tm_jsc_site *site) {
-    uint8_t type;
-    return site->identity && is_site(site->vm, site->code, site->index, &type) && identity_of(site->code, type) == site->identity;
+#define MOST_INLINING 8
+#define INLINED_WORDS 8
+
+/*
+ * In optimised code the place of a call site: a word with the position in the function, and a pointer to what is known of the
+ * inlined call that it is in; which leads to its function's CodeBlock and to the place that it is called from (JavaScriptCore's
+ * CodeOrigin and InlineCallFrame). What these lead to is taken as it lies there: code for the same function at the same address
+ * can have inlined something else.
+ */
+static uint64_t inlining_identity(uintptr_t vm, uint64_t code, uint32_t index, uint8_t type) {
+    uint64_t jit, pool, places, place, hash;
+    int32_t origins = type == TM_JIT_DFG ? tm_jsc.dfg_origins : tm_jsc.ftl_origins;
+    if (!word_at(code + (uint64_t)tm_jsc.code_jit, &jit) || !word_at(jit + (uint64_t)origins, &pool)) return 0;
+    if (!word_at(pool + (uint64_t)tm_jsc.origins_count - 12, &places) || !word_at(places + 8ul * index, &place)) return 0;
+    hash = tm_hash64(jit ^ place);
+    for (int depth = 0; depth < MOST_INLINING; depth++) {
+        uint64_t at = place & 0xfffffffffff8ul, words[INLINED_WORDS];
+        if (at < 65536 || !os_read(at, words, sizeof words)) break;
+        for (int i = 0; i < INLINED_WORDS; i++) {
+            uint64_t header_vm, part = words[i];
+            hash = tm_hash64(hash ^ words[i]) + (uint64_t)i;
+            bool is_code = !(part & 15) && word_at((part & ~(TM_JSC_BLOCK - 1)) + (uint64_t)tm_jsc.block_vm, &header_vm) && header_vm == vm &&
+                           word_at(part + (uint64_t)tm_jsc.code_vm, &header_vm) && header_vm == vm;
+            if (!is_code) continue;
+            uint64_t inlined = function_identity(part);
+            if (!inlined) return 0;
+            hash = tm_hash64(hash ^ inlined);
+        }
+        place = words[2];
+    }
+    return hash | 1;
 }
+
+static uint64_t identity_of(const tm_jsc_site *site, uint8_t type) {
+    uint64_t function = function_identity(site->code);
+    if (!function || type < TM_JIT_DFG) return function;
+    uint64_t inlining = inlining_identity(site->vm, site->code, site->index, type);
+    return inlining ? tm_hash64(function ^ inlining) | 1 : 0;
+}
+
+bool tm_jsc_site_is_same(const tm_jsc_site *site) {
+    uint8_t type;
+    return site->identity && is_site(site->vm, site->code, site->index, &type) && identity_of(site, type) == site->identity;
+}
+
+bool tm_jsc_is_code(uintptr_t vm, uint64_t code, uint32_t index) {
+    uint8_t type;
+    return is_site(vm, code, index, &type);
+}
+
+bool tm_jsc_site_is_code(const tm_jsc_site *site) { return tm_jsc_is_code(site->vm, site->code, site->index); }
 
 /* ---- code that must not go before it is named ---- */
 
 volatile uint64_t *tm_jsc_pins;
-static uint32_t pin_count;
+static uint32_t last_pin, last_unpinned; /* numbers from 1: the main thread's own */
 
-static bool may_pin(void) {
-    uintptr_t pins = (uintptr_t)tm_jsc_pins;
-    return pins && tm_self && pins >= tm_self->stack_low && pins < tm_self->stack_high;
+static bool may_pin(void) { return tm_jsc_pins && tm_self && tm_self->id == getpid(); }
+
+static uint32_t pin(uint64_t code) {
+    if (!may_pin()) return 0;
+    tm_jsc_pins[++last_pin % TM_JSC_PINS] = code;
+    return last_pin;
+}
+
+bool tm_jsc_site_in_use(const tm_jsc_site *site, uint64_t epoch) {
+    if (site->epoch == epoch) return true;
+    return site->pin > last_unpinned && last_pin - site->pin < TM_JSC_PINS && may_pin();
 }
 
 void tm_jsc_sites_unpin(void) {
     if (!may_pin()) return;
-    for (uint32_t i = 0; i < pin_count && i < TM_JSC_PINS; i++) tm_jsc_pins[i] = 0;
-    pin_count = 0;
+    for (uint32_t i = 0; i < TM_JSC_PINS && i < last_pin - last_unpinned; i++) tm_jsc_pins[(last_pin - i) % TM_JSC_PINS] = 0;
+    last_unpinned = last_pin;
 }
 
 static inline bool holds(tm_jsc_site *site, uintptr_t vm, uint64_t epoch) {
     if (site->vm != vm || site->state == TM_SITE_LOST) return false;
     if (tm_likely(site->epoch == epoch)) return true;
-    if (!tm_jsc_site_alive(site)) return false;
+    if (!tm_jsc_site_is_same(site)) return false;
     site->epoch = epoch;
     return true;
 }
@@ -175,8 +234,8 @@ const tm_jsc_site *tm_jsc_site_of(uintptr_t vm, uint64_t epoch, uint64_t code, u
     uint8_t type;
     if (!is_site(vm, code, index, &type)) return NULL;
     tm_jsc_site fresh = {.vm = vm, .code = code, .epoch = epoch, .index = index, .tier = (uint8_t)tier_flag(type)};
-    fresh.identity = identity_of(code, type);
-    if (may_pin()) tm_jsc_pins[pin_count++ % TM_JSC_PINS] = code;
+    fresh.identity = identity_of(&fresh, type);
+    fresh.pin = pin(code);
     const tm_jsc_site *result = NULL;
     tm_lock_take(&sites_lock);
     if (reserve() && site_count < site_most) {

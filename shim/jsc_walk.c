@@ -25,7 +25,7 @@ static bool is_stale(uintptr_t vm, const uint64_t *fp, uintptr_t top, uintptr_t 
         at = (const uint64_t *)next;
         if (next < top) continue;
         uint64_t code = AT(next, tm_jsc.frame_code);
-        return code && tm_jsc_site_of(vm, tm_jsc_epoch(vm), code, (uint32_t)(AT(next, tm_jsc.frame_count) >> 32)) != NULL;
+        return code && tm_jsc_is_code(vm, code, (uint32_t)(AT(next, tm_jsc.frame_count) >> 32));
     }
     return false;
 }

@@ -165,8 +165,12 @@ static bool start_writer(void) {
     pthread_sigmask(SIG_SETMASK, &all, &before); /* the program's signals are its own threads' */
     pthread_attr_init(&attributes);
     pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
-    pthread_attr_setstacksize(&attributes, 256 * 1024);
-    bool ok = pthread_create(&thread, &attributes, write_for_ever, NULL) == 0;
+    bool ok = false;
+    /* What threads of the program have as their own storage comes out of the stack. */
+    for (size_t bytes = 256 * 1024; !ok && bytes <= 8 * 1024 * 1024; bytes *= 4) {
+        pthread_attr_setstacksize(&attributes, bytes);
+        ok = pthread_create(&thread, &attributes, write_for_ever, NULL) == 0;
+    }
     if (ok) pthread_setname_np(thread, "tracemalloc");
     pthread_attr_destroy(&attributes);
     pthread_sigmask(SIG_SETMASK, &before, NULL);

@@ -94,6 +94,17 @@ bool tm_tracked_take(tm_thread *self, uint32_t domain, uintptr_t address) {
     return true;
 }
 
+void tm_tracked_drop(tm_thread *self, uint32_t domain, uintptr_t first, uintptr_t last) {
+    tm_lock_take(&lock);
+    for (size_t i = 0; i < capacity; i++) {
+        if (!rows[i].node || rows[i].domain != domain || rows[i].address < first || rows[i].address > last) continue;
+        tm_account(self, -(int64_t)rows[i].size);
+        rows[i].node = 0;
+        live--;
+    }
+    tm_lock_drop(&lock);
+}
+
 const tm_side_block *tm_side_rows(size_t *count) {
     *count = capacity;
     return rows;

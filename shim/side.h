@@ -14,6 +14,8 @@ bool tm_side_find(uint32_t domain, uintptr_t address, uint64_t *size, uint32_t *
 /* The same for whoever tracks other memory by hand. False: no memory. */
 bool tm_tracked_put(tm_thread *self, uint32_t domain, uintptr_t address, uint64_t size, uint32_t node);
 bool tm_tracked_take(tm_thread *self, uint32_t domain, uintptr_t address);
+/* All that begin between two addresses. */
+void tm_tracked_drop(tm_thread *self, uint32_t domain, uintptr_t first, uintptr_t last);
 
 typedef struct tm_side_block {
     uintptr_t address;

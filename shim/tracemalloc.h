@@ -132,6 +132,8 @@ TM_EXPORT void tracemalloc_memory(uint64_t out[4]);
 TM_EXPORT void tracemalloc_reset_peak(void);
 /* While muted (calls nest), what the calling thread allocates is not recorded; what it frees is still forgotten. */
 TM_EXPORT void tracemalloc_mute(int32_t on);
+/* Until the end of tracing, no block of malloc's or of the runtime's own allocator is recorded; what is tracked by hand is. */
+TM_EXPORT int32_t tracemalloc_without_native(void);
 /* A new image, or NULL; to be given back to tracemalloc_release(). */
 TM_EXPORT const tm_image *tracemalloc_snapshot(void);
 /* The address itself: how a runtime's FFI tells that of a buffer or of a pointer of its own. */
@@ -173,6 +175,13 @@ TM_EXPORT void tracemalloc_output_done(void);
  */
 TM_EXPORT int tracemalloc_track(unsigned domain, uintptr_t address, size_t size);
 TM_EXPORT int tracemalloc_untrack(unsigned domain, uintptr_t address);
+
+/*
+ * For memory that is asked for here and is only there later: the caller's traceback, to be given back. It has no meaning
+ * any more after the traces were cleared: the memory is not tracked then (-2). 0: none, tracing is off.
+ */
+TM_EXPORT uint64_t tracemalloc_here(void);
+TM_EXPORT int tracemalloc_track_from(uint64_t here, unsigned domain, uintptr_t address, size_t size);
 
 /* ---- V8: driven by lib/runtime/v8.ts ---- */
 
@@ -318,5 +327,10 @@ TM_EXPORT int32_t tracemalloc_jsc_end(void);
 TM_EXPORT int32_t tracemalloc_jsc_report(char *out, int32_t size);
 /* Scripts whose path begins so are the tracer's own. */
 TM_EXPORT void tracemalloc_jsc_hide(const char *path_prefix);
+/*
+ * The calling thread, which is attached, tracks its memory of a domain at "addresses" from `first` to `last`, which are
+ * numbers of its own: what is left of them is untracked when its virtual machine ends.
+ */
+TM_EXPORT void tracemalloc_jsc_own(uint32_t domain, uint64_t first, uint64_t last);
 
 #endif

@@ -44,7 +44,11 @@ export const run: Command = {
   options: [
     { name: "-n", value: "NFRAME", help: "keep so many frames of every traceback, 1 to 65535 (1)" },
     { name: "-o", value: "FILE", help: "write the snapshot to FILE (tracemalloc-SCRIPT.PID.snapshot)" },
-    { name: "--domains", value: "NAMES", help: `kinds of memory: of ${tracedDomains.join(",")}, one or more (native)` },
+    {
+      name: "--domains",
+      value: "NAMES",
+      help: `kinds of memory, of ${tracedDomains.join(",")} (native; Bun: with array-buffer where that is needed)`,
+    },
     {
       name: "--js-interval",
       value: "BYTES",
@@ -110,7 +114,8 @@ async function inTemporaryFolder<T>(work: (folder: string) => Promise<T>): Promi
 /** What is to be done; all that can be checked before it begins, was. */
 interface Plan {
   readonly nframe: number;
-  readonly domains: readonly DomainName[];
+  /** `undefined`: what the runtime's back end takes. */
+  readonly domains: readonly DomainName[] | undefined;
   readonly nativeFrames: boolean;
   readonly jsInterval: number | undefined;
   readonly sampleBytes: number;
@@ -140,7 +145,7 @@ function makePlan(args: Arguments): Plan {
   if (live && !canShowLive()) throw new UsageError("--live needs a terminal, for what it shows and for its keys");
   const every = parseEvery(args.all("--every").length === 0 && live ? ["1s"] : args.all("--every")),
     signal = parseSignal(args.last("--signal") ?? "SIGUSR2");
-  const domains = chooseDomains(args.last("--domains") ?? "native");
+  const domains = chooseDomains(args.last("--domains"));
   const bytes = args.last("--js-interval"), jsInterval = bytes === undefined ? undefined : Number(bytes);
   if (bytes !== undefined && !(/^[0-9]+$/.test(bytes) && isJsInterval(Number(bytes)))) {
     throw new UsageError(`--js-interval must be a whole number from 1 to ${maxJsInterval}, not ${bytes}`);
@@ -247,8 +252,8 @@ function checkOutput(output: string): void {
   }
 }
 
-function chooseDomains(names: string): DomainName[] {
-  return names.split(",").map((name) => {
+function chooseDomains(names: string | undefined): DomainName[] | undefined {
+  return names?.split(",").map((name) => {
     const known = tracedDomains.find((domain) => domain === name);
     if (known === undefined) throw new UsageError(`--domains must be of ${tracedDomains.join(", ")}, not ${name}`);
     return known;
@@ -300,7 +305,9 @@ function runProgram(plan: Plan, folder: string): Promise<Ended> {
   const stdio = plan.live
     ? ["ignore" as const, ...[1, 2].map((file) => isatty(file) ? "pipe" as const : "inherit" as const)]
     : "inherit";
-  const child = spawn(notByItsName(plan.executable), args, { stdio, env: { ...process.env, ...env } });
+  // Bun calls a process what it was called.
+  const name = plan.runtime === "bun" && ownRuntime() === "bun" ? { argv0: process.argv0 } : {};
+  const child = spawn(notByItsName(plan.executable), args, { stdio, env: { ...process.env, ...env }, ...name });
   // Not child.kill(): Deno then takes the child to have ended by that signal, whatever it did.
   const passOn = (signal: NodeJS.Signals) => {
     if (child.pid !== undefined) process.kill(child.pid, signal);
@@ -367,7 +374,7 @@ function tracedCommand(plan: Plan, transfer: string): { args: string[]; env: Rec
   const agent = new URL("../runtime/agent.ts", import.meta.url);
   agent.searchParams.set("shim", shim);
   agent.searchParams.set("transfer", transfer);
-  agent.searchParams.set("domains", plan.domains.join(","));
+  if (plan.domains !== undefined) agent.searchParams.set("domains", plan.domains.join(","));
   if (plan.jsInterval !== undefined) agent.searchParams.set("jsInterval", String(plan.jsInterval));
   const child = new URL(agent);
   child.searchParams.set("child", "1");
@@ -385,9 +392,18 @@ function tracedCommand(plan: Plan, transfer: string): { args: string[]; env: Rec
       ...(plan.sampleBytes > 1 ? [`sample=${plan.sampleBytes}`] : []),
     ].join(","),
   };
-  if (plan.runtime === "bun") return bunCommand(plan, agent, transfer, env);
-  const ofEngine = `--v8-flags=${(plan.domains.includes("js-heap") ? heapFlags : positionFlags).join(",")}`;
-  const ofChildren = [ofEngine, `--preload=${child.href}`];
+  const ofEngine = `--v8-flags=${(plan.domains?.includes("js-heap") ? heapFlags : positionFlags).join(",")}`;
+  const ofDenos = [shim, transfer, ofEngine, `--preload=${child.href}`];
+  const followed = {
+    ...env,
+    ...(plan.followChildren && { TRACEMALLOC_FOLLOW: ofDenos.join("\n"), ...bunEnvironment(plan, agent, transfer) }),
+  };
+  if (plan.runtime === "bun") {
+    return {
+      args: ["run", ...flags, script, ...scriptArguments],
+      env: { ...followed, ...bunEnvironment(plan, agent, transfer) },
+    };
+  }
   return {
     args: [
       "run",
@@ -398,29 +414,41 @@ function tracedCommand(plan: Plan, transfer: string): { args: string[]; env: Rec
       script,
       ...scriptArguments,
     ],
-    env: { ...env, ...(plan.followChildren && { TRACEMALLOC_FOLLOW: [shim, transfer, ...ofChildren].join("\n") }) },
+    env: followed,
   };
 }
 
+/** What Bun loads before a program, whatever its arguments say, and without a trace in `process.execArgv`. */
+const bunPreload = "BUN_INSPECT_PRELOAD";
+
+/** Tells Bun to keep the frames of calls in tail position, which its transpiler makes of `const r = f(); return r`. */
+const bunTailCalls = "BUN_JSC_useTailCalls";
+
 /**
- * Bun preloads files, and not URLs with parameters: one beside the transfer loads the agent. Its transpiler makes tail
- * calls of `const r = f(); return r`, and their frames are gone unless the engine is told to keep them.
+ * Bun preloads files, and not URLs with parameters: one beside the transfer loads the agent. Both variables are this process's
+ * alone, and taken out of the environment that the program sees, unless children are followed.
  */
-function bunCommand(
-  { flags, script, scriptArguments, keepTailCalls }: Plan,
+function bunEnvironment(
+  { keepTailCalls, followChildren }: Plan,
   agent: URL,
   transfer: string,
-  env: Record<string, string>,
-): { args: string[]; env: Record<string, string> } {
-  const tailCalls = "BUN_JSC_useTailCalls";
-  const setTailCalls = !keepTailCalls && process.env[tailCalls] === undefined;
-  if (setTailCalls) agent.searchParams.set("unset", tailCalls);
-  const preload = join(dirname(transfer), agentName);
-  writeFileSync(preload, `import ${JSON.stringify(fileURLToPath(agent.href.split("?")[0]!) + agent.search)};\n`);
-  return {
-    args: ["run", ...flags, "--preload", preload, script, ...scriptArguments],
-    env: { ...env, ...(setTailCalls && { [tailCalls]: "0" }) },
+): Record<string, string> {
+  const preload = join(dirname(transfer), agentName), usersPreload = process.env[bunPreload];
+  const own = {
+    [bunPreload]: preload,
+    ...(!keepTailCalls && process.env[bunTailCalls] === undefined && { [bunTailCalls]: "0" }),
   };
+  const parameters = new URLSearchParams(agent.search);
+  if (followChildren) parameters.set("parent", String(process.pid));
+  else for (const name of Object.keys(own)) parameters.append("unset", name);
+  const lines = [`import ${JSON.stringify(`${fileURLToPath(new URL("agent.ts", agent))}?${parameters}`)};`];
+  if (usersPreload !== undefined) {
+    lines.push(`import ${JSON.stringify(usersPreload)};`);
+    if (!followChildren) lines.push(`process.env[${JSON.stringify(bunPreload)}] = ${JSON.stringify(usersPreload)};`);
+  }
+  writeFileSync(preload, lines.join("\n") + "\n");
+  if (followChildren) return own;
+  return { ...own, TRACEMALLOC_OWN: Object.entries(own).map(([name, value]) => `${name}=${value}`).join("\n") };
 }
 
 const allPermissions = /^(?:-A|--allow-all)$/;
@@ -466,7 +494,7 @@ function reportWhileRunning(
 }
 
 function transfersIn(folder: string): string[] {
-  return readdirSync(folder).filter((name) => !name.endsWith(".unfinished") && name !== agentName).sort();
+  return readdirSync(folder).filter((name) => name.startsWith(transferName) && !name.endsWith(".unfinished")).sort();
 }
 
 function isOnDemand(name: string): boolean {

@@ -2,12 +2,14 @@
  * Loaded before a program that `tracemalloc run` starts, in the program's own process: names the frames, and leaves an
  * image for the command line when the program ends. What it needs stands in its URL, so that the program's environment
  * and arguments are its own: `?shim=PATH&transfer=PATH&domains=NAMES&jsInterval=BYTES&milliseconds=N&bytes=N&signal=N`; in a
- * child that is followed, `&child=1` too, and the process's number is put behind the path.
+ * child that is followed, `&child=1` too, or `&parent=PID` of another process than its parent, and the process's number is put
+ * behind the path.
  *
  * It and all it imports use no package: names of packages mean what the program's own configuration says.
  */
 import process from "node:process";
 import type { DomainName } from "../model/domain.ts";
+import { UnsupportedError } from "../model/errors.ts";
 import { Result } from "../tracer/abi.ts";
 import { joinTracing, saveLastTransfer, saveTransfer, startOutput } from "../tracer/tracing.ts";
 
@@ -17,18 +19,26 @@ for (const name of settings.getAll("unset")) delete process.env[name];
 const shim = settings.get("shim");
 let transfer = settings.get("transfer");
 if (shim === null || transfer === null) throw new Error("the agent is loaded by `tracemalloc run` only");
-if (settings.has("child")) transfer += `.${process.pid}`;
+const parent = settings.get("parent");
+const isChild = settings.has("child") || (parent !== null && process.ppid !== Number(parent));
+if (isChild) transfer += `.${process.pid}`;
 const path = transfer;
 
 const domains = settings.get("domains")?.split(",") as DomainName[] | undefined,
   jsInterval = settings.get("jsInterval");
-joinTracing(shim, {
-  ...(domains && { domains }),
-  ...(jsInterval !== null && { jsInterval: Number(jsInterval) }),
-});
+try {
+  joinTracing(shim, {
+    ...(domains && { domains }),
+    ...(jsInterval !== null && { jsInterval: Number(jsInterval) }),
+  });
+} catch (error) {
+  if (!(error instanceof UnsupportedError)) throw error;
+  console.error(`tracemalloc run: ${error.message}`);
+  process.exit(1);
+}
 
 const [milliseconds = 0, bytes = 0, signal = 0] = ["milliseconds", "bytes", "signal"].map((name) =>
-  Number(settings.get(name))
+  isChild ? 0 : Number(settings.get(name))
 );
 // Where no JavaScript can run any more, the shim still can.
 const result = startOutput({ path, milliseconds, bytes, signal });

@@ -1,5 +1,7 @@
 /** What a runtime must supply, so that everything else is written once. */
 
+import type { DomainName } from "../model/domain.ts";
+
 /** One runtime. */
 export interface Backend<S extends Shim = Shim> {
   readonly runtime: "deno" | "bun" | "node";
@@ -145,8 +147,28 @@ export interface HeapSampler {
   profile(): FunctionProfile | undefined;
   /** Forgets what {@linkcode profile} is of. */
   clear(): void;
+  /** Where objects are known by type alone, and not by line: all that live now. */
+  types?(): readonly HeapType[];
   /** Leaves the engine as it was found. */
   close(): void;
+}
+
+/** Buffers while they are traced at the level of JavaScript. */
+export interface BufferTracer {
+  /** What a buffer goes by in the domain, in place of its address; `undefined`: it is not known. */
+  numberOf(memory: object): bigint | undefined;
+  /** Takes in what is not yet known to have been made; to be called before an image is taken. */
+  settle(): void;
+  /** Puts back what was replaced. */
+  close(): void;
+}
+
+/** Objects of the engine's heap that are alike. */
+export interface HeapType {
+  readonly name: string;
+  /** Bytes of each. */
+  readonly size: number;
+  readonly count: number;
 }
 
 /** A position in the text that the engine compiled; both from 1. */
@@ -190,6 +212,15 @@ export interface Engine {
    * domain. Throws `UnsupportedError`.
    */
   sampleHeap(interval: number, alone: boolean): HeapSampler;
+  /** What is traced where nothing else is said. */
+  readonly defaultDomains: readonly DomainName[];
+  /**
+   * Begins to trace the buffers that this thread makes at the level of JavaScript; `alone`: and ends the native domain.
+   * Throws `UnsupportedError` where the native domain has them.
+   */
+  traceBuffers(alone: boolean): BufferTracer;
+  /** Where threads are not traced by themselves: has the workers that this thread starts trace the domains; returns what ends that. */
+  traceWorkers?(domains: readonly DomainName[]): () => void;
   /** Collects all garbage of this thread's heap, now. */
   collectGarbage(): void;
   /** Gives names to what was recorded and can only be named later; to be called before an image is taken. */

@@ -2,12 +2,15 @@
 import process from "node:process";
 import { UnsupportedError } from "../model/errors.ts";
 import { abiVersion, Result } from "../tracer/abi.ts";
+import { traceArrayBuffers, type TrackingShim } from "./array_buffers.ts";
 import type { Backend, Engine, Shim } from "./backend.ts";
+import { traceWorkers } from "./bun_workers.ts";
 import { type JscModule, type JscShim, type JscTools, openJsc } from "./jsc.ts";
 import { type MimallocCalibration, type MimallocShim, openMimalloc } from "./mimalloc.ts";
 import { ensureShim } from "./shim_file.ts";
 
-interface BunShim extends Shim, JscShim {
+interface BunShim extends Shim, JscShim, TrackingShim {
+  readonly path: string;
   readonly module: JscModule;
   readonly mimalloc: MimallocShim;
   addressOf(x: ArrayBufferLike | object): bigint | undefined;
@@ -35,6 +38,9 @@ const shimSymbols = {
   tracemalloc_snapshot_of: { args: [u32, u64], returns: u64 },
   tracemalloc_track: { args: [u32, u64, u64], returns: i32 },
   tracemalloc_untrack: { args: [u32, u64], returns: i32 },
+  tracemalloc_without_native: { args: [], returns: i32 },
+  tracemalloc_here: { args: [], returns: u64 },
+  tracemalloc_track_from: { args: [u64, u32, u64, u64], returns: i32 },
   tracemalloc_copy: { args: [u64, pointer, u64], returns: u64 },
   tracemalloc_release: { args: [u64], returns: none },
   tracemalloc_save: { args: [pointer, pointer, u64, pointer, u64], returns: i32 },
@@ -50,6 +56,7 @@ const shimSymbols = {
   tracemalloc_jsc_end: { args: [], returns: i32 },
   tracemalloc_jsc_report: { args: [pointer, i32], returns: i32 },
   tracemalloc_jsc_hide: { args: [pointer], returns: none },
+  tracemalloc_jsc_own: { args: [u32, u64, u64], returns: none },
 } as const;
 
 type Argument = number | bigint | ArrayBufferView | null;
@@ -84,6 +91,18 @@ function openEngine(shim: BunShim): Engine {
   const allocator = [...calibration].map(([name, value]): [string, string] => [`mimalloc ${name}`, value]);
   return {
     ...engine,
+    defaultDomains: refusal === undefined ? ["native"] : ["native", "array-buffer"],
+    traceBuffers(alone) {
+      if (refusal === undefined) {
+        throw new UnsupportedError(
+          'the domain "array-buffer" is for a Bun whose allocator cannot be traced: use "native", which has all buffers here',
+        );
+      }
+      if (alone) shim.withoutNative();
+      return traceArrayBuffers(shim);
+    },
+    traceWorkers: (domains) =>
+      traceWorkers({ shim: shim.path, domains: domains.filter((domain) => domain !== "js-heap") }),
     calibration: new Map([
       ...engine.calibration,
       ...allocator,
@@ -128,6 +147,7 @@ function makeShim(path: string): BunShim {
     return new TextDecoder().decode(bytes.subarray(0, Number(read(bytes, bytes.length))));
   };
   return {
+    path,
     module: loaded.exports as JscModule,
     status: () => Number(native.tracemalloc_status()),
     start: (nframe, flags) => Number(native.tracemalloc_start(nframe, flags)),
@@ -144,6 +164,13 @@ function makeShim(path: string): BunShim {
     snapshotOf: (domain, address) => takeImage(native.tracemalloc_snapshot_of(domain, address)),
     track: (domain, address, size) => Number(native.tracemalloc_track(domain, address, size)),
     untrack: (domain, address) => Number(native.tracemalloc_untrack(domain, address)),
+    withoutNative: () => Number(native.tracemalloc_without_native()),
+    // As they are: every buffer of the program comes here.
+    trackNumber: native.tracemalloc_track,
+    untrackNumber: native.tracemalloc_untrack,
+    here: native.tracemalloc_here,
+    trackNumberFrom: native.tracemalloc_track_from,
+    jscOwn: (domain, first, last) => void native.tracemalloc_jsc_own(domain, first, last),
     // Pointers are numbers here.
     addressOf: (x) => x instanceof ArrayBuffer || x instanceof SharedArrayBuffer ? BigInt(ffi.ptr(x)) : undefined,
     save(path, first, second) {

@@ -1,11 +1,13 @@
 /** Deno: the shim by FFI. */
-import { accessSync, constants, existsSync } from "node:fs";
 import process from "node:process";
 import { UnsupportedError } from "../model/errors.ts";
 import { abiVersion, Result } from "../tracer/abi.ts";
 import type { Backend, JsHeapObjects, V8Shim } from "./backend.ts";
 import { ensureShim, lastBuilt } from "./shim_file.ts";
 import { openV8 } from "./v8.ts";
+
+// Not imported, for Bun loads this, too: see shim_file.ts.
+const { accessSync, constants, existsSync } = process.getBuiltinModule("node:fs");
 
 /** Tracing on Deno. */
 export function denoBackend(): Backend<V8Shim> {

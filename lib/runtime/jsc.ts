@@ -1,7 +1,7 @@
 /** What JavaScriptCore needs: calibration, and the naming of what was recorded. */
-import { UnsupportedError } from "../model/errors.ts";
 import { CalibrationStep, Result } from "../tracer/abi.ts";
 import type { Engine } from "./backend.ts";
+import { type HeapTools, heapTypes } from "./jsc_heap.ts";
 
 /** The shim as a Node-API module of this thread (shim/tracemalloc.h). */
 export interface JscModule {
@@ -12,9 +12,8 @@ export interface JscModule {
 }
 
 /** What the engine's own module offers for tests of it, and calibration needs. */
-export interface JscTools {
+export interface JscTools extends HeapTools {
   edenGC(): void;
-  fullGC(): void;
   noInline(f: unknown): void;
 }
 
@@ -25,6 +24,7 @@ export interface JscShim {
   jscEnd(): number;
   jscReport(): string;
   mute(on: boolean): void;
+  withoutNative(): number;
 }
 
 /**
@@ -45,7 +45,11 @@ const Error: { prepareStackTrace?: unknown; stackTraceLimit?: number } = globalT
 let found: { readonly layout: Map<string, string>; readonly refusal: string | undefined } | undefined;
 
 /** Finds JavaScriptCore's layout, and begins to name what is recorded on this thread. */
-export function openJsc(shim: JscShim, module: JscModule, tools: JscTools): Engine {
+export function openJsc(
+  shim: JscShim,
+  module: JscModule,
+  tools: JscTools,
+): Omit<Engine, "defaultDomains" | "traceBuffers"> {
   shim.jscHide(new URL("../", import.meta.url).pathname);
   found ??= calibrate(shim, module, tools);
   let refusal = found.refusal;
@@ -64,8 +68,19 @@ export function openJsc(shim: JscShim, module: JscModule, tools: JscTools): Engi
     calibration: found.layout,
     refusal,
     originalPositions: (_url, positions) => positions.map(() => undefined),
-    sampleHeap() {
-      throw new UnsupportedError('objects of JavaScriptCore\'s heap cannot be sampled: leave out the domain "js-heap"');
+    sampleHeap(_interval, alone) {
+      if (alone) shim.withoutNative();
+      return {
+        interval: 1,
+        state: () => "on",
+        unsampledThreads: () => 0,
+        recordOf: () => undefined,
+        noLines: undefined,
+        profile: () => undefined,
+        types: () => heapTypes(tools),
+        clear() {},
+        close() {},
+      };
     },
     collectGarbage: () => tools.fullGC(),
     nameRecorded() {

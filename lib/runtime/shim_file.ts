@@ -1,7 +1,13 @@
 /** The shim's shared object: where it is, and how it is built from shim/ with the system's compiler. */
-import { spawnSync } from "node:child_process";
-import { createHash } from "node:crypto";
-import {
+import type { Stats } from "node:fs";
+import process from "node:process";
+import { fileURLToPath } from "node:url";
+import { UnsupportedError } from "../model/errors.ts";
+
+// Not imported: what a program imports by name later is as it was when it was first imported, and may have to be replaced.
+const { spawnSync } = process.getBuiltinModule("node:child_process");
+const { createHash } = process.getBuiltinModule("node:crypto");
+const {
   chmodSync,
   copyFileSync,
   existsSync,
@@ -10,13 +16,9 @@ import {
   readFileSync,
   realpathSync,
   renameSync,
-  type Stats,
   statSync,
   writeFileSync,
-} from "node:fs";
-import process from "node:process";
-import { fileURLToPath } from "node:url";
-import { UnsupportedError } from "../model/errors.ts";
+} = process.getBuiltinModule("node:fs");
 
 const root = fileURLToPath(new URL("../../", import.meta.url));
 const sources = `${root}shim/`;

@@ -2,6 +2,7 @@
 import type inspector from "node:inspector";
 import v8 from "node:v8";
 import vm from "node:vm";
+import { UnsupportedError } from "../model/errors.ts";
 import { Level, Result, specLayout, Verdict } from "../tracer/abi.ts";
 import type { Engine, OriginalPosition, Position, ScriptText, V8Shim } from "./backend.ts";
 import { findSourceMap, mapPositions } from "./source_maps.ts";
@@ -49,6 +50,12 @@ export function openV8(shim: V8Shim, runtime: V8Runtime): Engine {
     refusal: found.calibration.refusal,
     originalPositions: (url, positions, foreign) =>
       foreign ? foreignPositions(url, positions, foreign, runtime) : originalPositions(url, positions),
+    defaultDomains: ["native"],
+    traceBuffers() {
+      throw new UnsupportedError(
+        'the domain "array-buffer" is for what "native" cannot see: use "native", which has buffers here',
+      );
+    },
     sampleHeap: (interval, alone) =>
       sampleHeap(shim, interval, alone, (cause) => runtime.refused("V8 samples no objects by itself", cause)),
     collectGarbage,

@@ -4,7 +4,7 @@ import type { AttributionCount, SnapshotColumns } from "../model/columns.ts";
 import { Domain } from "../model/domain.ts";
 import { Dictionary } from "../model/dictionary.ts";
 import { PairTable } from "../model/pair_table.ts";
-import type { Engine, OriginalPosition, Position, ScriptText } from "../runtime/backend.ts";
+import type { Engine, HeapType, OriginalPosition, Position, ScriptText } from "../runtime/backend.ts";
 import { counterNames, FrameKind, ScriptFlag, Tier, unknownReasons } from "./abi.ts";
 import type { Image } from "./image.ts";
 
@@ -41,6 +41,7 @@ const reasons = {
   inside: "JavaScript of the runtime itself or of the tracer, none of the program's below",
   position: "JavaScript file, but not the line",
   function: "JavaScript function, but not the line",
+  type: "type of object, but not the line",
   native: "native code, no JavaScript on the stack",
   thread: "thread without JavaScript",
   memory: "pages of the garbage-collected heap",
@@ -154,6 +155,7 @@ export function nameImage(
   image: Image,
   names: readonly NamedFrame[],
   functions: readonly NamedRow[] = [],
+  types: readonly HeapType[] = [],
 ): NamedImage {
   const dictionary = new Dictionary();
   const tracebacks = new PairTable();
@@ -169,7 +171,8 @@ export function nameImage(
     depths[i] = depths[parent]! + 1;
   }
   const rows = image.rowNode.length;
-  const traceTraceback = new Uint32Array(rows + functions.length);
+  const others = [...functions, ...types.map(rowOfType)];
+  const traceTraceback = new Uint32Array(rows + others.length);
   const attribution = new Attribution(image, names);
   for (let row = 0; row < rows; row++) {
     const node = image.rowNode[row]!, depth = depths[node]!;
@@ -177,18 +180,19 @@ export function nameImage(
     traceTraceback[row] = tracebacks.intern(nodeNumbers[node]!, depth < image.tracebackLimit ? depth + 1 : 0);
     attribution.add(image.nodeFrame[node]!, image.rowBlocks[row]!, image.rowSize[row]!);
   }
-  functions.forEach(({ frames, total, size, count }, i) => {
+  others.forEach(({ frames, total, size, count }, i) => {
     let node = 0;
     for (const { filename, lineno } of frames) {
       node = dictionary.node(node, dictionary.frame(dictionary.filename(filename), lineno));
     }
     traceTraceback[rows + i] = tracebacks.intern(node, total === 0 ? 0 : total + 1);
-    attribution.addFunction(count, size);
+    if (i < functions.length) attribution.addFunction(count, size);
+    else attribution.addType(count, size);
   });
   const behind = <T extends Uint32Array | Float64Array>(column: T, value: (row: NamedRow) => number): T => {
-    const all = new (column.constructor as new (length: number) => T)(rows + functions.length);
+    const all = new (column.constructor as new (length: number) => T)(rows + others.length);
     all.set(column);
-    functions.forEach((row, i) => all[rows + i] = value(row));
+    others.forEach((row, i) => all[rows + i] = value(row));
     return all;
   };
   return {
@@ -204,6 +208,10 @@ export function nameImage(
     },
     attribution: attribution.rows(),
   };
+}
+
+function rowOfType({ name, size, count }: HeapType): NamedRow {
+  return { frames: [{ filename: `<${name}>`, lineno: 0 }], total: 1, size, count };
 }
 
 /** Counts blocks by what is known of their most recent frame. */
@@ -225,6 +233,10 @@ class Attribution {
 
   addFunction(blocks: number, size: number): void {
     this.#add(reasons.function, blocks, size);
+  }
+
+  addType(blocks: number, size: number): void {
+    this.#add(reasons.type, blocks, size);
   }
 
   #add(reason: string, blocks: number, size: number): void {

@@ -39,7 +39,10 @@ export function getObjectTraceback(
     );
   }
   if (!shim) return null;
-  const address = shim.addressOf(ArrayBuffer.isView(x) ? x.buffer : x);
+  const memory = ArrayBuffer.isView(x) ? x.buffer : x;
+  const number = needTracing().buffers?.numberOf(memory);
+  if (number !== undefined) return blockTraceback(Domain["array-buffer"], number);
+  const address = shim.addressOf(memory);
   if (address !== undefined) return tracebackAt(address);
   const record = needTracing().heapSampler?.recordOf(x);
   return record === undefined ? null : blockTraceback(Domain["js-heap"], BigInt(record));

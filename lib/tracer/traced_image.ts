@@ -1,6 +1,7 @@
 /** All that a snapshot is made from, and how it goes from the traced process to the one that writes the snapshot. */
 import type { SnapshotMetadata } from "../model/columns.ts";
 import { type Snapshot, snapshotFromColumns } from "../model/snapshot.ts";
+import type { HeapType } from "../runtime/backend.ts";
 import { type Image, readImage } from "./image.ts";
 import { type NamedFrame, type NamedRow, nameImage, tiersSeen } from "./naming.ts";
 
@@ -10,6 +11,8 @@ export interface RawImage {
   /** By the frame's index in the image; `undefined` where the process could not name them any more. */
   readonly names: readonly NamedFrame[] | undefined;
   readonly metadata: SnapshotMetadata;
+  /** Objects of the engine's heap that are known by type alone. */
+  readonly types?: readonly HeapType[];
   readonly functions?: FunctionTraces;
 }
 
@@ -26,8 +29,8 @@ export interface TracedImage extends RawImage {
 }
 
 /** The snapshot of an image; without metadata, nothing but its traces. */
-export function snapshotOf({ image, names, metadata, functions }: TracedImage, withMetadata = true): Snapshot {
-  const { columns, attribution } = nameImage(image, names, functions?.rows);
+export function snapshotOf({ image, names, metadata, functions, types }: TracedImage, withMetadata = true): Snapshot {
+  const { columns, attribution } = nameImage(image, names, functions?.rows, types);
   if (!withMetadata) return snapshotFromColumns(columns, {});
   const calibration = new Map(metadata.calibration);
   if (functions) calibration.set("js-heap profile", ageOf(functions, metadata.createdAt));
@@ -46,6 +49,7 @@ function ageOf({ takenAt }: FunctionTraces, createdAt: number | undefined): stri
  */
 interface Head {
   readonly names?: readonly NamedFrame[];
+  readonly types?: readonly HeapType[];
   readonly metadata: Omit<SnapshotMetadata, "calibration">;
   readonly calibration: readonly (readonly [string, string])[];
   readonly functions?: FunctionTraces;
@@ -53,11 +57,14 @@ interface Head {
 
 /** What stands before the image in a transfer. */
 export function transferHead(
-  { names, functions, metadata: { calibration, ...metadata } }: Pick<TracedImage, "metadata"> & Partial<TracedImage>,
+  { names, functions, types, metadata: { calibration, ...metadata } }:
+    & Pick<TracedImage, "metadata">
+    & Partial<TracedImage>,
 ): Uint8Array<ArrayBuffer> {
   const head: Head = {
     ...(names && { names }),
     ...(functions && { functions }),
+    ...(types && { types }),
     metadata,
     calibration: [...calibration ?? []],
   };
@@ -72,7 +79,7 @@ export function transferHead(
 export function readTransfer(bytes: Uint8Array<ArrayBuffer>): RawImage {
   const length = new DataView(bytes.buffer, bytes.byteOffset).getUint32(0, true);
   const text = new TextDecoder().decode(bytes.subarray(4, 4 + length));
-  const { names, metadata, calibration, functions }: Head = length === 0
+  const { names, metadata, calibration, functions, types }: Head = length === 0
     ? { metadata: {}, calibration: [] }
     : JSON.parse(text);
   // A copy: the columns of an image must be aligned.
@@ -82,5 +89,6 @@ export function readTransfer(bytes: Uint8Array<ArrayBuffer>): RawImage {
     names,
     metadata: { ...metadata, pid: image.pid, calibration: new Map(calibration) },
     ...(functions && { functions }),
+    ...(types && { types }),
   };
 }

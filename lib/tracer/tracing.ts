@@ -4,7 +4,7 @@ import { Domain, type DomainName } from "../model/domain.ts";
 import { NotTracingError, UnsupportedError } from "../model/errors.ts";
 import type { Snapshot } from "../model/snapshot.ts";
 import type { Traceback } from "../model/traceback.ts";
-import type { Backend, Engine, HeapSampler, OutputSettings, Shim } from "../runtime/backend.ts";
+import type { Backend, BufferTracer, Engine, HeapSampler, OutputSettings, Shim } from "../runtime/backend.ts";
 import { detectBackend } from "../runtime/detect.ts";
 import { Result, StartFlag, Status } from "./abi.ts";
 import { readImage } from "./image.ts";
@@ -22,6 +22,10 @@ export interface Tracing {
   readonly starts: number;
   /** Samples the objects of the engine's heap; undefined where that domain is not traced. */
   heapSampler?: HeapSampler | undefined;
+  /** Traces buffers at the level of JavaScript; undefined where that domain is not traced. */
+  buffers?: BufferTracer | undefined;
+  /** Ends that workers trace themselves from their start. */
+  leaveWorkers?: (() => void) | undefined;
 }
 
 let tracing: Tracing | undefined;
@@ -61,7 +65,7 @@ export interface StartOptions {
 }
 
 /** Kinds of memory that can be traced today. */
-export const tracedDomains: readonly DomainName[] = ["native", "js-heap", "mmap"];
+export const tracedDomains: readonly DomainName[] = ["native", "js-heap", "array-buffer", "mmap"];
 
 /** Bytes between samples where nothing else is said: within a few percent for lines that own 10 MB and more. */
 const defaultJsInterval = 8192;
@@ -108,7 +112,7 @@ export function start(nframe = 1, options: StartOptions = {}): void {
   if (result !== Result.ok) throw new Error(`the shim did not start (${result})`);
   tracing = { ...opened, starts: startsOf(opened.shim) };
   try {
-    sampleHeap(tracing, options, joins);
+    traceDomains(tracing, options, joins);
   } catch (error) {
     if (joins) leave(tracing);
     else stop();
@@ -132,18 +136,23 @@ function startsOf(shim: Shim): number {
   return shim.status() >>> Status.starts;
 }
 
-function sampleHeap(
+/** Begins to trace the domains that are none of the shim's own. */
+function traceDomains(
   tracing: Tracing,
-  { domains = ["native"], jsInterval = defaultJsInterval }: StartOptions,
+  { domains, jsInterval = defaultJsInterval }: StartOptions,
   joins: boolean,
 ): void {
-  if (!domains.includes("js-heap")) return;
-  const { shim, engine } = tracing, alone = !joins && !domains.includes("native");
-  const sampler = tracing.heapSampler = muted(shim, () => engine.sampleHeap(jsInterval, alone));
-  if (sampler.noLines !== undefined) {
-    console.warn(`tracemalloc: objects of the js-heap domain by function, and not by line: ${sampler.noLines}`);
+  const { shim, engine } = tracing, wanted = domains ?? engine.defaultDomains;
+  const alone = !joins && wanted.length > 0 && !wanted.includes("native");
+  if (wanted.includes("js-heap")) {
+    const sampler = tracing.heapSampler = muted(shim, () => engine.sampleHeap(jsInterval, alone));
+    if (sampler.noLines !== undefined) {
+      console.warn(`tracemalloc: objects of the js-heap domain by function, and not by line: ${sampler.noLines}`);
+    }
   }
+  if (wanted.includes("array-buffer")) tracing.buffers = muted(shim, () => engine.traceBuffers(alone));
   if (alone) shim.clear();
+  if (wanted.some((domain) => domain !== "js-heap")) tracing.leaveWorkers = engine.traceWorkers?.(wanted);
 }
 
 const optionNames = ["domains", "jsInterval", "sampleBytes", "nativeFrames"];
@@ -204,7 +213,7 @@ function open(shimPath?: string): Tracing {
 /** In a process that `tracemalloc run` started with the shim preloaded and tracing: takes over the naming. */
 export function joinTracing(shimPath: string, options: StartOptions): void {
   tracing = open(shimPath);
-  sampleHeap(tracing, options, false);
+  traceDomains(tracing, options, false);
 }
 
 /**
@@ -226,8 +235,10 @@ export function stop(): void {
 }
 
 /** This thread has no more to do with it. */
-function leave({ heapSampler, engine }: Tracing): void {
+function leave({ heapSampler, engine, buffers, leaveWorkers }: Tracing): void {
   tracing = undefined;
+  leaveWorkers?.();
+  buffers?.close();
   heapSampler?.close();
   engine.close();
 }
@@ -379,13 +390,13 @@ export function getTracemallocMemory(): number {
  * @throws {TypeError} When an option is not known.
  */
 export function takeSnapshot(options: SnapshotOptions = {}): Snapshot {
-  const { shim, engine } = needTracing();
+  const { shim, engine, heapSampler } = needTracing();
   if (typeof options !== "object" || options === null) throw new TypeError("options must be an object");
   for (const name of Object.keys(options)) {
     if (name !== "gc") throw new TypeError(`unknown option ${JSON.stringify(name)}; there is "gc"`);
   }
   if (options.gc) engine.collectGarbage();
-  return muted(shim, () => snapshotOf(takeNamedImage()));
+  return muted(shim, () => snapshotOf(takeWholeImage(heapSampler)));
 }
 
 /** Options of {@linkcode takeSnapshot}. */
@@ -411,6 +422,7 @@ export function blockTraceback(domain: number, address: bigint): Traceback | nul
 function takeNamedImage(take: () => Uint8Array<ArrayBuffer> | undefined = needTracing().shim.snapshot): TracedImage {
   const tracing = needTracing();
   const createdAt = Date.now();
+  tracing.buffers?.settle();
   tracing.engine.nameRecorded();
   const bytes = take();
   if (!bytes) throw new Error("there is no memory for a snapshot");
@@ -426,6 +438,12 @@ function nameFunctions({ heapSampler, engine }: Tracing, limit: number): Functio
   if (heapSampler?.noLines === undefined) return undefined;
   const profile = heapSampler.profile();
   return { takenAt: profile?.takenAt, rows: nameProfile(profile?.rows ?? [], limit, engine.originalPositions) };
+}
+
+/** The same with what is known by type alone. */
+function takeWholeImage(heapSampler: HeapSampler | undefined): TracedImage {
+  const types = heapSampler?.types?.();
+  return { ...takeNamedImage(), ...(types && { types }) };
 }
 
 /** How the shim is to write by itself: see {@linkcode OutputSettings}. */
@@ -448,7 +466,7 @@ export function saveTransfer(path: string): void {
   const now = current();
   if (!now) return;
   muted(now.shim, () => {
-    const traced = takeNamedImage();
+    const traced = takeWholeImage(now.heapSampler);
     now.shim.save(path, transferHead(traced), traced.image.bytes);
   });
 }
@@ -469,11 +487,14 @@ function muted<T>(shim: Shim, work: () => T): T {
   }
 }
 
-function metadataOf({ backend, engine, heapSampler }: Tracing, createdAt: number): SnapshotMetadata {
+function metadataOf({ backend, engine, heapSampler, buffers }: Tracing, createdAt: number): SnapshotMetadata {
   const calibration = new Map(engine.calibration);
   if (engine.refusal !== undefined) calibration.set("refused", engine.refusal);
   if (heapSampler) {
-    calibration.set("js-heap", `one sample every ${heapSampler.interval} B`);
+    calibration.set(
+      "js-heap",
+      heapSampler.types ? "all objects by type, without lines" : `one sample every ${heapSampler.interval} B`,
+    );
     if (heapSampler.noLines !== undefined) {
       calibration.set("js-heap lines", `those where functions begin: ${heapSampler.noLines}`);
     }
@@ -483,6 +504,7 @@ function metadataOf({ backend, engine, heapSampler }: Tracing, createdAt: number
     const threads = heapSampler.unsampledThreads();
     if (threads > 0) calibration.set("js-heap threads not sampled", `${threads}, which did not call start()`);
   }
+  if (buffers) calibration.set("array-buffer", "buffers that JavaScript makes, by wrapping what makes them");
   const { runtime, runtimeVersion, platform } = backend;
   return { runtime, runtimeVersion, engine: backend.engine, platform, createdAt, calibration };
 }

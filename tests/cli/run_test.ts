@@ -190,7 +190,7 @@ test("what is wrong with the command line is said in one line", () => {
     refused(
       ["--domains", names, "program.ts"],
       2,
-      /^tracemalloc run: --domains must be of native, js-heap, mmap, not /,
+      /^tracemalloc run: --domains must be of native, js-heap, array-buffer, mmap, not /,
     );
   }
   for (const bytes of ["0", "x", "1.5", "-1", "", "8KiB"]) {

@@ -1,0 +1,123 @@
+/** Workers that do not call `start()` have their lines on Bun, and children their snapshots. */
+import { spawnSync } from "node:child_process";
+import { readdirSync, writeFileSync } from "node:fs";
+import process from "node:process";
+import { test } from "node:test";
+import { assert, assertEquals, assertMatch } from "@std/assert";
+import { Snapshot } from "../../mod.ts";
+import { testedBuns } from "./buns.ts";
+import { inFolder, root } from "./programs.ts";
+
+function run(executable: string, args: readonly string[]): { stdout: string; stderr: string } {
+  const { status, signal, stdout, stderr } = spawnSync(executable, args, {
+    cwd: root,
+    encoding: "utf8",
+    env: { ...process.env, NO_COLOR: "1" },
+  });
+  assertEquals([status, signal], [0, null], stderr);
+  return { stdout, stderr };
+}
+
+/** The lines that own blocks of a size. */
+function ownersOf(size: number, path: string): string[] {
+  return [...Snapshot.load(path).traces].filter((trace) => trace.size === size).map(({ traceback }) =>
+    String(traceback.at(-1))
+  );
+}
+
+const worker = `
+const kept = [new Uint8Array(1_999_943)];
+Object.assign(globalThis, { kept });
+await new Promise((resolve) => setTimeout(resolve, 30));
+kept.push(new Uint8Array(new ArrayBuffer(1_999_945)));
+await new Promise((resolve) => setTimeout(resolve, 30));
+postMessage("made");
+setInterval(() => {}, 1000);
+`;
+
+/** Starts workers in both ways, waits for them, and says how many there were. */
+const parent = `
+import { Worker as NodeWorker } from "node:worker_threads";
+const url = new URL("./worker.ts", import.meta.url);
+const first = new Worker(url.href);
+await new Promise((resolve) => first.onmessage = resolve);
+const second = new NodeWorker(url);
+await new Promise((resolve) => second.on("message", resolve));
+`;
+
+for (const { name, bun } of testedBuns()) {
+  test(`${name}: lines of workers under \`run\` and after a plain start(), buffers of those that end are forgotten`, () => {
+    inFolder((folder) => {
+      const path = `${folder}/snapshot`;
+      writeFileSync(`${folder}/worker.ts`, worker);
+      writeFileSync(`${folder}/parent.ts`, `${parent}process.exit(0);\n`);
+      run(bun, [`${root}cli.ts`, "run", "-o", path, `${folder}/parent.ts`]);
+      const lines = (path: string) => [ownersOf(1_999_943, path), ownersOf(1_999_945, path)];
+      const two = [2, 5].map((line) => Array(2).fill(`${folder}/worker.ts:${line}`));
+      assertEquals(lines(path), two);
+
+      const after = `${folder}/after`;
+      writeFileSync(
+        `${folder}/starts.ts`,
+        `import { start, stop, takeSnapshot } from ${JSON.stringify(`${root}mod.ts`)};
+const before = globalThis.Worker;
+start();
+await import("./parent.ts");
+`,
+      );
+      writeFileSync(
+        `${folder}/parent.ts`,
+        `${parent}
+import { stop, takeSnapshot } from ${JSON.stringify(`${root}mod.ts`)};
+takeSnapshot().dump(${JSON.stringify(path)});
+await Promise.all([first, second].map((worker) => worker.terminate()));
+for (let i = 0; i < 20; i++) {
+  Bun.gc(true);
+  await new Promise((resolve) => setTimeout(resolve, 10));
+}
+takeSnapshot().dump(${JSON.stringify(after)});
+stop();
+console.log(String(Worker), Object.getOwnPropertyDescriptor(globalThis, "Worker")!.value.name);
+process.exit(0);
+`,
+      );
+      assertEquals(
+        run(bun, [`${folder}/starts.ts`]).stdout.replace(/\s+/g, " "),
+        "function Worker() { [native code] } Worker ",
+      );
+      assertEquals(lines(path), two);
+      assertEquals(lines(after), [[], []]);
+    });
+  });
+
+  test(`${name}: --follow-children: each has its own snapshot, with its lines, named by its number`, () => {
+    inFolder((folder) => {
+      const script = `${folder}/program.ts`, path = `${folder}/all.snapshot`;
+      writeFileSync(
+        script,
+        `import { fork, spawnSync } from "node:child_process";
+Object.assign(globalThis, { kept: new Uint8Array(process.argv[2] ? 1_999_947 : 1_999_949) });
+if (process.argv[2]) {
+  process.send?.("ended", undefined, undefined, () => process.disconnect?.());
+} else {
+  console.log(spawnSync(process.execPath, [import.meta.path, "child"]).status);
+  console.log(Bun.spawnSync([process.execPath, "run", import.meta.path, "child"]).exitCode);
+  const forked = fork(import.meta.path, ["child"]);
+  console.log(await new Promise((resolve) => forked.on("exit", resolve)));
+}
+`,
+      );
+      const { stdout, stderr } = run(bun, [`${root}cli.ts`, "run", "--follow-children", "-o", path, script]);
+      assertEquals(stdout, "0\n0\n0\n", stderr);
+      assertEquals(ownersOf(1_999_949, path), [`${script}:2`]);
+      const children = readdirSync(folder).filter((name) => /^all\.\d+\.snapshot$/.test(name)).map((name) =>
+        `${folder}/${name}`
+      );
+      assertEquals(children.flatMap((path) => ownersOf(1_999_947, path)), Array(3).fill(`${script}:2`), stderr);
+      for (const child of children) {
+        assertMatch(stderr, new RegExp(`^The snapshot of a child is in ${child}\\.$`, "m"));
+        assert(Snapshot.load(child).traces.length > 0, child);
+      }
+    });
+  });
+}

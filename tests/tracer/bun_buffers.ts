@@ -1,3 +1,4 @@
+// @ts-nocheck: it runs on Bun alone, whose types the others do not have.
 /**
  * Makes buffers in all ways that there are, and keeps them; prints what differs from what is expected: the line, the size,
  * what is forgotten, what is put back. For a Bun whose allocator cannot be traced.

@@ -83,8 +83,8 @@ globalThis.strings = Array.from({ length: 30_011 }, (_, i) => "string" + i);`,
       const snapshot = Snapshot.load(path), byType = new Map<string, { size: number; count: number }>();
       assert(snapshot.traces.length > 50_000);
       for (const { traceback, size, count } of snapshot.statistics("lineno")) {
-        assertEquals([traceback.length, traceback.at(0).lineno], [1, 0]);
-        byType.set(traceback.at(0).filename, { size, count });
+        assertEquals([traceback.length, traceback.at(0)!.lineno], [1, 0]);
+        byType.set(traceback.at(0)!.filename, { size, count });
       }
       assert(!snapshot.filterTraces([new DomainFilter(false, 1)]).traces.length);
       const sample = byType.get("<Sample>")!, strings = byType.get("<string>")!;
@@ -96,7 +96,7 @@ globalThis.strings = Array.from({ length: 30_011 }, (_, i) => "string" + i);`,
       assertMatch(run(bun, [`${root}cli.ts`, "info", path]), /^ {2}js-heap +all objects by type, without lines$/m);
       run(bun, [`${root}cli.ts`, "run", "--domains", "native,js-heap", "-o", path, script]);
       const domains = new Set(
-        [...Snapshot.load(path).statistics("filename")].map(({ traceback }) => traceback.at(0).filename),
+        [...Snapshot.load(path).statistics("filename")].map(({ traceback }) => traceback.at(0)!.filename),
       );
       assert(domains.has("<Sample>"));
     });

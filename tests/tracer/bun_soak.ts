@@ -1,3 +1,4 @@
+// @ts-nocheck: it runs on Bun alone, whose types the others do not have.
 /**
  * Four workers and the main thread allocate and drop buffers, strings and functions for so many seconds, with snapshots all
  * the while; then all is dropped. Prints one line of JSON: how much was made, and what is left of it.

@@ -1,3 +1,4 @@
+// @ts-nocheck: it runs on Bun alone, whose types the others do not have.
 /** A worker of bun_soak.ts: allocates for so many seconds, keeps 100 buffers, says how many it has made. */
 import process from "node:process";
 import { parentPort } from "node:worker_threads";

@@ -4,11 +4,9 @@ import { writeFileSync } from "node:fs";
 import process from "node:process";
 import { test } from "node:test";
 import { assert, assertEquals } from "@std/assert";
-import { runtimes } from "../../tools/runtimes.mjs";
+import { bun, testedBuns } from "./buns.ts";
 import { inFolder, root } from "./programs.ts";
 
-/** `$TRACED_BUN` names another Bun than the pinned one. */
-const bun = process.env["TRACED_BUN"] || runtimes.bun;
 const program = `${root}tests/tracer/bun_stacks.mjs`;
 
 interface Result {
@@ -20,7 +18,7 @@ interface Result {
   readonly examples: readonly string[];
 }
 
-function compareStacks(seed: number, traced: "run" | "start", env: Record<string, string> = {}): Result {
+function compareStacks(bun: string, seed: number, traced: "run" | "start", env: Record<string, string> = {}): Result {
   return inFolder((folder) => {
     const args = traced === "run"
       ? [`${root}cli.ts`, "run", "-n", "50", "-o", `${folder}/snapshot`, program, "10000", String(seed)]
@@ -40,19 +38,39 @@ function assertExact({ checks, frames, wrong, unknown, missing, examples }: Resu
   assert(unknown <= checks * mostUnknown, `${unknown} of ${checks} tracebacks are unknown`);
 }
 
-test("tracebacks are the engine's stack traces under `tracemalloc run`", () => {
-  assertExact(compareStacks(1, "run"), 0.005);
-});
+for (const { name, bun } of testedBuns()) {
+  test(`${name}: tracebacks are the engine's stack traces under \`tracemalloc run\``, () => {
+    assertExact(compareStacks(bun, 1, "run"), 0.005);
+  });
 
-test("tracebacks are the engine's stack traces, or unknown, after a plain start()", () => {
-  // Code that is collected before it could be named has no lines: here all of it is thrown away all the time.
-  assertExact(compareStacks(3, "start"), 0.1);
-});
+  test(`${name}: tracebacks are the engine's stack traces, or unknown, after a plain start()`, () => {
+    // Code that is collected before it could be named has no lines: here all of it is thrown away all the time.
+    assertExact(compareStacks(bun, 3, "start"), 0.1);
+  });
+
+  test(`${name}: code of modules is known again after collections`, () => {
+    const program = `
+      import { DomainFilter, start, takeSnapshot, track } from ${JSON.stringify(`${root}mod.ts`)};
+      start();
+      track(100, 1, 11);
+      for (let i = 0; i < 5; i++) {
+        Bun.gc(true);
+        await new Promise((resolve) => setTimeout(resolve, 10));
+      }
+      console.log([...takeSnapshot().filterTraces([new DomainFilter(true, 100)]).traces].join());
+      process.exit(0);`;
+    inFolder((folder) => {
+      writeFileSync(`${folder}/program.ts`, program);
+      const { stdout, stderr } = spawnSync(bun, [`${folder}/program.ts`], { encoding: "utf8" });
+      assertEquals(stdout, `${folder}/program.ts:4: 11 B\n`, stderr);
+    });
+  });
+}
 
 for (const option of ["collectContinuously=1", "useFTLJIT=0", "useConcurrentJIT=0", "useConcurrentGC=0"]) {
   test(`tracebacks are the engine's stack traces with ${option}`, () => {
     const [name, value] = option.split("=") as [string, string];
-    assertExact(compareStacks(5, "run", { [`BUN_JSC_${name}`]: value }), 0.005);
+    assertExact(compareStacks(bun, 5, "run", { [`BUN_JSC_${name}`]: value }), 0.005);
   });
 }
 

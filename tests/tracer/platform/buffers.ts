@@ -1,3 +1,4 @@
+// @ts-nocheck: it runs on Bun alone, whose types the others do not have.
 /** What buffers, views on them and Buffers do, as exactly as a program can tell. */
 import { Buffer } from "node:buffer";
 import util from "node:util";

@@ -1,3 +1,4 @@
+// @ts-nocheck: it runs on Bun alone, whose types the others do not have.
 /**
  * Prints what the platform does, as exactly as a program can tell: the same is expected traced and untraced. With the
  * argument "start" it is traced by a plain `start()` before anything else.

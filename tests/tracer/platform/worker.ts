@@ -1,3 +1,4 @@
+// @ts-nocheck: it runs on Bun alone, whose types the others do not have.
 /** A worker of main.ts: says what it has, and what it was sent. */
 import process from "node:process";
 import { isMainThread, parentPort, threadId, workerData } from "node:worker_threads";

@@ -37,7 +37,8 @@ static uintptr_t address_of(const void *function_pointer) {
 
 static void list_hooks(void) {
     if (all_count) return;
-    void *symbol = dlsym(RTLD_DEFAULT, "dlopen");
+    /* Not RTLD_DEFAULT: in a program at a fixed address that is a jump of its own, through the very slot that is patched. */
+    void *symbol = dlsym(RTLD_NEXT, "dlopen");
     memcpy(&next_dlopen, &symbol, sizeof symbol);
 #define ENTRY(next, function)                                                                  \
     {                                                                                          \

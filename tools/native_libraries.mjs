@@ -13,6 +13,7 @@ const flags = "-std=c11 -D_GNU_SOURCE -O2 -g -fPIC -shared -Wall -Wextra -Werror
 const libraries = {
   keep: ["keep.c", "-fno-omit-frame-pointer"],
   keep_bare: ["keep.c", "-fomit-frame-pointer"],
+  addon: ["addon.c", "-fno-omit-frame-pointer"],
   maps: ["maps.c", "-pthread"],
   mixed: ["mixed.c", "-fno-omit-frame-pointer"],
   thumbnail: ["thumbnail.c", "-fomit-frame-pointer"],

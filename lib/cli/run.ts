@@ -387,8 +387,8 @@ function tracedCommand(plan: Plan, transfer: string): { args: string[]; env: Rec
     TRACEMALLOC_PRELOAD: [
       nframe,
       ...(plan.nativeFrames ? ["mixed"] : []),
-      ...(plan.domains.includes("mmap") ? ["mmap"] : []),
-      ...(plan.domains.every((domain) => domain === "mmap") ? ["without-native"] : []),
+      ...(plan.domains?.includes("mmap") ? ["mmap"] : []),
+      ...(plan.domains?.every((domain) => domain === "mmap") ? ["without-native"] : []),
       ...(plan.sampleBytes > 1 ? [`sample=${plan.sampleBytes}`] : []),
     ].join(","),
   };

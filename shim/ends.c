@@ -49,16 +49,18 @@ static bool ends_process(int number) {
     for (size_t i = 0; i < sizeof others / sizeof *others; i++)
         if (number == others[i]) return false;
     struct sigaction action;
-    sigset_t blocked;
-    return !sigaction(number, NULL, &action) && action.sa_handler == SIG_DFL &&
-           !pthread_sigmask(SIG_BLOCK, NULL, &blocked) && !sigismember(&blocked, number);
+    return !sigaction(number, NULL, &action) && action.sa_handler == SIG_DFL;
 }
 
-/* How runtimes end by a signal that they have handled. */
+/* How runtimes end by a signal that they have handled; Node does so in the handler, where the signal still has to wait. */
 int tm_end_raise(int number) {
     static int (*next)(int);
     if (!next) look_up(&next, "raise");
-    if (number > 0 && ends_process(number)) tm_output_end();
+    if (number > 0 && ends_process(number)) {
+        sigset_t blocked;
+        if (pthread_sigmask(SIG_BLOCK, NULL, &blocked) || !sigismember(&blocked, number)) tm_output_end();
+        else tm_output_likely_end();
+    }
     return next(number);
 }
 EXPORT(raise)

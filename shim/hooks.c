@@ -16,6 +16,7 @@
 #include "js_heap.h"
 #include "maps.h"
 #include "sampling.h"
+#include "slots.h"
 #include "traces.h"
 #include "unwind.h"
 
@@ -43,10 +44,10 @@ static void *early_alloc(size_t size, size_t alignment) {
 bool tm_preloaded;
 
 /* dlsym() says void *, C says that this is no function. */
-#define LOOK_UP(name)                                  \
-    do {                                               \
-        void *symbol = dlsym(scope, #name);            \
-        memcpy(&tm_next.name, &symbol, sizeof symbol); \
+#define LOOK_UP(name)                                                               \
+    do {                                                                            \
+        void *symbol = next ? dlsym(RTLD_NEXT, #name) : tm_slots_definition(#name); \
+        memcpy(&tm_next.name, &symbol, sizeof symbol);                              \
     } while (0);
 
 void tm_hooks_resolve(void) {
@@ -60,12 +61,12 @@ void tm_hooks_resolve(void) {
     }
     if (!done) {
         void *(*ours)(size_t) = tm_hook_malloc;
-        void *theirs = dlsym(RTLD_DEFAULT, "malloc");
+        void *theirs = tm_slots_definition("malloc");
         tm_preloaded = TM_LINKED || !memcmp(&ours, &theirs, sizeof theirs);
-        void *scope = tm_preloaded && !TM_LINKED ? RTLD_NEXT : RTLD_DEFAULT;
+        bool next = tm_preloaded && !TM_LINKED;
         TM_HOOKS(LOOK_UP)
         LOOK_UP(malloc_usable_size)
-        tm_maps_resolve(scope);
+        tm_maps_resolve(next);
         __atomic_store_n(&done, 1, __ATOMIC_RELEASE);
     }
     __atomic_store_n(&resolving, 0, __ATOMIC_RELEASE);

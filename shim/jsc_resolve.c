@@ -5,58 +5,13 @@
  * an Error is made, the engine's note of the newest frame is of the forged one. The Error's stack then begins with what the
  * engine says of the site: the functions inlined there, the author's file and line.
  */
-#include <dlfcn.h>
 #include <stdio.h>
 #include <string.h>
 
-#include "js_heap.h"
 #include "jsc.h"
 #include "jsc_calibrate.h"
+#include "napi.h"
 #include "side.h"
-
-/* Node-API, as far as it is needed (node_api.h): a value is what the engine's own values are. */
-typedef void *napi_env, *napi_value, *napi_ref, *napi_handle_scope, *napi_callback_info;
-typedef napi_value (*napi_callback)(napi_env env, napi_callback_info info);
-enum { NAPI_OK = 0 };
-
-#define NODE_API(FUNCTION)                                                                                             \
-    FUNCTION(napi_create_function, (napi_env, const char *, size_t, napi_callback, void *, napi_value *))              \
-    FUNCTION(napi_set_named_property, (napi_env, napi_value, const char *, napi_value))                                \
-    FUNCTION(napi_get_named_property, (napi_env, napi_value, const char *, napi_value *))                              \
-    FUNCTION(napi_get_cb_info, (napi_env, napi_callback_info, size_t *, napi_value *, napi_value *, void **))          \
-    FUNCTION(napi_get_value_uint32, (napi_env, napi_value, uint32_t *))                                                \
-    FUNCTION(napi_create_uint32, (napi_env, uint32_t, napi_value *))                                                   \
-    FUNCTION(napi_create_double, (napi_env, double, napi_value *))                                                     \
-    FUNCTION(napi_typeof, (napi_env, napi_value, int *))                                                               \
-    FUNCTION(napi_create_error, (napi_env, napi_value, napi_value, napi_value *))                                      \
-    FUNCTION(napi_create_string_utf8, (napi_env, const char *, size_t, napi_value *))                                  \
-    FUNCTION(napi_get_value_string_utf8, (napi_env, napi_value, char *, size_t, size_t *))                             \
-    FUNCTION(napi_get_undefined, (napi_env, napi_value *))                                                             \
-    FUNCTION(napi_call_function, (napi_env, napi_value, napi_value, size_t, const napi_value *, napi_value *))         \
-    FUNCTION(napi_open_handle_scope, (napi_env, napi_handle_scope *))                                                  \
-    FUNCTION(napi_close_handle_scope, (napi_env, napi_handle_scope))                                                   \
-    FUNCTION(napi_is_exception_pending, (napi_env, bool *))                                                            \
-    FUNCTION(napi_get_and_clear_last_exception, (napi_env, napi_value *))                                              \
-    FUNCTION(napi_add_env_cleanup_hook, (napi_env, void (*)(void *), void *))
-
-static struct {
-#define FUNCTION(name, parameters) int (*name) parameters;
-    NODE_API(FUNCTION)
-#undef FUNCTION
-} api;
-
-static bool find_api(void) {
-    bool all = true;
-#define FUNCTION(name, parameters)                      \
-    {                                                   \
-        void *symbol = dlsym(RTLD_DEFAULT, #name);      \
-        memcpy(&api.name, &symbol, sizeof symbol);      \
-        all &= symbol != NULL;                          \
-    }
-    NODE_API(FUNCTION)
-#undef FUNCTION
-    return all;
-}
 
 /* ---- what a thread has ---- */
 
@@ -120,7 +75,7 @@ static bool attach(napi_env env, const uint64_t *fp) {
     for (uint32_t i = 0; i < TM_JSC_PASTS; i++) ((tm_jsc_past *)(self->frames + TM_FRAMES_A_THREAD))[i].count = 0; /* they were another thread's */
     state->env = env;
     state->vm = vm;
-    api.napi_add_env_cleanup_hook(env, forget_thread, state);
+    tm_napi.napi_add_env_cleanup_hook(env, forget_thread, state);
     thread_state = state;
     self->vm = vm;
     return true;
@@ -145,7 +100,7 @@ static bool stack_text(tm_jsc_thread *state, const tm_jsc_site *site, uint64_t c
     napi_value message, error, stack;
     size_t length = 0;
     *lost = false;
-    if (api.napi_create_string_utf8(env, "", 0, &message) != NAPI_OK) return false;
+    if (tm_napi.napi_create_string_utf8(env, "", 0, &message) != NAPI_OK) return false;
     if (site && (*lost = !can_be_named(state, site))) return false;
     uint64_t *note = (uint64_t *)(state->vm + (uintptr_t)tm_jsc.vm_top), top = *note;
     /* Locals below, then the frame: the caller's, where that goes on, what was found, and arguments that are nothing. */
@@ -161,11 +116,11 @@ static bool stack_text(tm_jsc_thread *state, const tm_jsc_site *site, uint64_t c
         frame[tm_jsc.frame_count / 8] = (uint64_t)site->index << 32 | 1;
         __atomic_store_n(note, (uint64_t)frame, __ATOMIC_SEQ_CST);
     }
-    bool made = api.napi_create_error(env, NULL, message, &error) == NAPI_OK;
+    bool made = tm_napi.napi_create_error(env, NULL, message, &error) == NAPI_OK;
     if (site) __atomic_store_n(note, top, __ATOMIC_SEQ_CST);
     __asm__ volatile("" ::"r"(forged) : "memory"); /* what lies there is kept from the collector until here */
-    return made && api.napi_get_named_property(env, error, "stack", &stack) == NAPI_OK &&
-           api.napi_get_value_string_utf8(env, stack, text, most, &length) == NAPI_OK && length < most - 1;
+    return made && tm_napi.napi_get_named_property(env, error, "stack", &stack) == NAPI_OK &&
+           tm_napi.napi_get_value_string_utf8(env, stack, text, most, &length) == NAPI_OK && length < most - 1;
 }
 
 static bool starts_with(const char *text, const char *prefix) { return !strncmp(text, prefix, strlen(prefix)); }
@@ -316,7 +271,7 @@ static uint32_t resolve(tm_jsc_thread *state, uint64_t callee) {
         for (uint32_t i = 0; i < count && tm_jsc_site_next(generation, state->vm, &state->next, &site); i++, state->next++) {
             napi_handle_scope scope;
             bool lost;
-            if (api.napi_open_handle_scope(state->env, &scope) != NAPI_OK || (!begun && !(begun = stack_text(state, NULL, 0, state->plain, sizeof state->plain, &lost)))) {
+            if (tm_napi.napi_open_handle_scope(state->env, &scope) != NAPI_OK || (!begun && !(begun = stack_text(state, NULL, 0, state->plain, sizeof state->plain, &lost)))) {
                 all = false;
                 break;
             }
@@ -324,7 +279,7 @@ static uint32_t resolve(tm_jsc_thread *state, uint64_t callee) {
             int frame_count = held[i] ? frames_of_site(state, &site, callee, frames) : -1;
             tm_jsc_site_resolve(generation, state->next, frame_count < 0 ? NULL : frames, (uint16_t)frame_count);
             named += frame_count >= 0;
-            api.napi_close_handle_scope(state->env, scope);
+            tm_napi.napi_close_handle_scope(state->env, scope);
         }
     }
     if (all) tm_jsc_sites_unpin();
@@ -338,13 +293,7 @@ static uint32_t resolve(tm_jsc_thread *state, uint64_t callee) {
 static size_t arguments_of(napi_env env, napi_callback_info info, napi_value arguments[8]) {
     size_t count = 8;
     memset(arguments, 0, 8 * sizeof *arguments);
-    return api.napi_get_cb_info(env, info, &count, arguments, NULL, NULL) == NAPI_OK ? count : 0;
-}
-
-static napi_value number(napi_env env, uint32_t value) {
-    napi_value result = NULL;
-    api.napi_create_uint32(env, value, &result);
-    return result;
+    return tm_napi.napi_get_cb_info(env, info, &count, arguments, NULL, NULL) == NAPI_OK ? count : 0;
 }
 
 static napi_value call_calibrate(napi_env env, napi_callback_info info) {
@@ -353,26 +302,26 @@ static napi_value call_calibrate(napi_env env, napi_callback_info info) {
     size_t count = arguments_of(env, info, arguments);
     uint32_t step = 0;
     tm_thread *self = tm_self ? tm_self : tm_thread_attach();
-    if (!self || !count || api.napi_get_value_uint32(env, arguments[0], &step) != NAPI_OK) return NULL;
+    if (!self || !count || tm_napi.napi_get_value_uint32(env, arguments[0], &step) != NAPI_OK) return NULL;
     if (step == TM_JSC_STEP_IDLE) return NULL;
     for (size_t i = 0; i < 8; i++) words[i] = (uint64_t)arguments[i];
     if (step == TM_JSC_STEP_HOT || step == TM_JSC_STEP_COLD)
         for (size_t i = 1; i < 3; i++) {
             uint32_t value = UINT32_MAX;
-            api.napi_get_value_uint32(env, arguments[i], &value);
+            tm_napi.napi_get_value_uint32(env, arguments[i], &value);
             words[i] = value;
         }
     uint32_t seen = tm_jsc_calibrate_step(step, words, FRAME, self->stack_high);
     if (step == TM_JSC_STEP_ENTER && seen != TM_JSC_FAILED) {
         napi_value undefined, result;
-        if (api.napi_get_undefined(env, &undefined) == NAPI_OK) api.napi_call_function(env, undefined, arguments[1], 0, NULL, &result);
+        if (tm_napi.napi_get_undefined(env, &undefined) == NAPI_OK) tm_napi.napi_call_function(env, undefined, arguments[1], 0, NULL, &result);
     }
-    return number(env, seen);
+    return tm_napi_number(env, seen);
 }
 
 static napi_value call_attach(napi_env env, napi_callback_info info) {
     (void)info;
-    return number(env, attach(env, FRAME));
+    return tm_napi_number(env, attach(env, FRAME));
 }
 
 static napi_value call_detach(napi_env env, napi_callback_info info) {
@@ -383,71 +332,16 @@ static napi_value call_detach(napi_env env, napi_callback_info info) {
 
 static napi_value call_resolve(napi_env env, napi_callback_info info) {
     napi_value arguments[8];
-    if (!arguments_of(env, info, arguments) || !thread_state || thread_state->env != env) return number(env, 0);
+    if (!arguments_of(env, info, arguments) || !thread_state || thread_state->env != env) return tm_napi_number(env, 0);
     uint32_t named = resolve(thread_state, (uint64_t)arguments[0]);
     bool pending = false;
     napi_value error;
-    if (api.napi_is_exception_pending(env, &pending) == NAPI_OK && pending) api.napi_get_and_clear_last_exception(env, &error);
-    return number(env, named);
+    if (tm_napi.napi_is_exception_pending(env, &pending) == NAPI_OK && pending) tm_napi.napi_get_and_clear_last_exception(env, &error);
+    return tm_napi_number(env, named);
 }
 
-static napi_value call_learn_handle(napi_env env, napi_callback_info info) {
-    napi_value arguments[8];
-    if (arguments_of(env, info, arguments)) tm_js_heap_learn_handle((uintptr_t)arguments[0]);
-    return NULL;
-}
-
-static napi_value call_learn_integer(napi_env env, napi_callback_info info) {
-    napi_value arguments[8];
-    uint32_t digits;
-    if (arguments_of(env, info, arguments) == 2 && api.napi_get_value_uint32(env, arguments[1], &digits) == NAPI_OK)
-        tm_js_heap_learn_integer((uintptr_t)arguments[0], digits);
-    return NULL;
-}
-
-static napi_value call_learn_map(napi_env env, napi_callback_info info) {
-    napi_value arguments[8];
-    if (arguments_of(env, info, arguments)) tm_js_heap_learn_map((uintptr_t)arguments[0]);
-    return NULL;
-}
-
-static napi_value call_record_of(napi_env env, napi_callback_info info) {
-    napi_value arguments[8], result = NULL;
-    uintptr_t record = arguments_of(env, info, arguments) ? tm_js_heap_record_of((uintptr_t)arguments[0]) : 0;
-    api.napi_create_double(env, (double)record, &result);
-    return result;
-}
-
-enum { NAPI_EXTERNAL = 8 };
-
-static napi_value call_is_pointer(napi_env env, napi_callback_info info) {
-    napi_value arguments[8];
-    int type = 0;
-    if (arguments_of(env, info, arguments)) api.napi_typeof(env, arguments[0], &type);
-    return number(env, type == NAPI_EXTERNAL);
-}
-
-TM_EXPORT napi_value napi_register_module_v1(napi_env env, napi_value exports);
-TM_EXPORT int32_t node_api_module_get_api_version_v1(void);
-
-int32_t node_api_module_get_api_version_v1(void) { return 8; }
-
-napi_value napi_register_module_v1(napi_env env, napi_value exports) {
-    static const struct {
-        const char *name;
-        napi_callback call;
-    } all[] = {{"calibrate", call_calibrate}, {"attach", call_attach}, {"detach", call_detach}, {"resolve", call_resolve},
-                 /* and for V8: */
-                 {"learnHandle", call_learn_handle}, {"learnInteger", call_learn_integer},
-                 {"learnMap", call_learn_map}, {"recordOf", call_record_of}, {"isPointer", call_is_pointer}};
-    if (!find_api()) return exports;
-    for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
-        napi_value function;
-        if (api.napi_create_function(env, all[i].name, strlen(all[i].name), all[i].call, NULL, &function) == NAPI_OK)
-            api.napi_set_named_property(env, exports, all[i].name, function);
-    }
-    return exports;
-}
+const tm_napi_function tm_jsc_functions[] = {
+    {"calibrate", call_calibrate}, {"attach", call_attach}, {"detach", call_detach}, {"resolve", call_resolve}, {NULL, NULL}};
 
 /* Threads of one process share the shim, and what one of them finds. */
 enum { NOT_YET, CALIBRATING, DONE };

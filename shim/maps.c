@@ -1,4 +1,5 @@
 #include "maps.h"
+#include "slots.h"
 
 #include <dlfcn.h>
 #include <errno.h>
@@ -219,13 +220,13 @@ uint64_t tm_maps_lost(void) { return lost; }
 struct tm_next_map tm_next_map;
 
 /* dlsym() says void *, C says that this is no function. */
-#define LOOK_UP(name)                                      \
-    do {                                                   \
-        void *symbol = dlsym(scope, #name);                \
-        memcpy(&tm_next_map.name, &symbol, sizeof symbol); \
+#define LOOK_UP(name)                                                               \
+    do {                                                                            \
+        void *symbol = next ? dlsym(RTLD_NEXT, #name) : tm_slots_definition(#name); \
+        memcpy(&tm_next_map.name, &symbol, sizeof symbol);                          \
     } while (0);
 
-void tm_maps_resolve(void *scope) {
+void tm_maps_resolve(bool next) {
     TM_MAP_HOOKS(LOOK_UP)
 }
 

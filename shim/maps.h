@@ -44,9 +44,9 @@ struct tm_next_map {
     int (*madvise)(void *, size_t, int);
 };
 
-/* What stands behind the hooks; found in the scope, as dlsym() takes it. */
+/* What stands behind the hooks: the next definitions, where the shim is preloaded. */
 extern struct tm_next_map tm_next_map;
-void tm_maps_resolve(void *scope);
+void tm_maps_resolve(bool next);
 
 /* Read by every hook. */
 extern bool tm_maps_wanted;

@@ -83,6 +83,7 @@ static void write_image(const char *path) {
 enum { DEMAND = 1, END = 2 };
 static volatile uint32_t wanted;
 static volatile uint32_t ends_served;
+static volatile bool goes_on;    /* the process may, after what is taken for its end */
 static volatile int32_t dies_by; /* a signal that is to end the process once its image is written */
 static uint32_t demands;
 
@@ -103,7 +104,7 @@ static void die_by(int signal_number) {
 
 static void serve_end(void) {
     if (!ended) write_image(output_path);
-    ended = true;
+    ended = !goes_on;
     __atomic_add_fetch(&ends_served, 1, __ATOMIC_RELEASE);
     os_wake_all(&ends_served);
     if (dies_by) die_by(dies_by);
@@ -201,6 +202,12 @@ void tm_output_end(void) {
         while (ends_served == before && os_milliseconds() - begun < LONGEST_END) os_wait(&ends_served, before, SIZE_INTERVAL);
     }
     errno = error;
+}
+
+void tm_output_likely_end(void) {
+    goes_on = true;
+    tm_output_end();
+    goes_on = false;
 }
 
 void tm_output_exit(void) {

@@ -11,6 +11,8 @@
 void tm_output_end(void);
 /* The same at exit(), which a runtime calls after its engine's end: what the program saved before that stays. */
 void tm_output_exit(void);
+/* The same where it most likely is: should it go on after all, there will be another. */
+void tm_output_likely_end(void);
 
 /* Children of this process write images of their own, named by their numbers behind the path. */
 void tm_output_of_children(const char *path);

@@ -37,8 +37,7 @@ static uintptr_t address_of(const void *function_pointer) {
 
 static void list_hooks(void) {
     if (all_count) return;
-    /* Not RTLD_DEFAULT: in a program at a fixed address that is a jump of its own, through the very slot that is patched. */
-    void *symbol = dlsym(RTLD_NEXT, "dlopen");
+    void *symbol = tm_slots_definition("dlopen");
     memcpy(&next_dlopen, &symbol, sizeof symbol);
 #define ENTRY(next, function)                                                                  \
     {                                                                                          \
@@ -63,6 +62,7 @@ typedef struct object {
     const char *strings;
     const ElfW(Rela) * tables[2];
     size_t counts[2];
+    const uint32_t *hash; /* GNU's */
     bool own_search_path;
 } object;
 
@@ -88,6 +88,7 @@ static bool describe(const struct dl_phdr_info *info, object *o) {
         switch (dynamic->d_tag) {
         case DT_SYMTAB: o->symbols = (const ElfW(Sym) *)address; break;
         case DT_STRTAB: o->strings = (const char *)address; break;
+        case DT_GNU_HASH: o->hash = (const uint32_t *)address; break;
         case DT_JMPREL: o->tables[0] = (const ElfW(Rela) *)address; break;
         case DT_PLTRELSZ: o->counts[0] = value / sizeof(ElfW(Rela)); break;
         case DT_RELA: o->tables[1] = (const ElfW(Rela) *)address; break;
@@ -98,6 +99,48 @@ static bool describe(const struct dl_phdr_info *info, object *o) {
         }
     }
     return o->symbols && o->strings;
+}
+
+/* A symbol that others can be bound to. */
+static const ElfW(Sym) *find_symbol(const object *o, const char *name) {
+    if (!o->hash) return NULL;
+    uint32_t hash = 5381, buckets = o->hash[0], first = o->hash[1];
+    for (const char *at = name; *at; at++) hash = hash * 33 + (unsigned char)*at;
+    const uint32_t *bucket = o->hash + 4 + 2 * o->hash[2], *chain = bucket + buckets;
+    uint32_t i = buckets ? bucket[hash % buckets] : 0;
+    for (; i >= first && i > 0; i++) {
+        if ((chain[i - first] | 1) == (hash | 1) && !strcmp(o->strings + o->symbols[i].st_name, name)) return &o->symbols[i];
+        if (chain[i - first] & 1) break;
+    }
+    return NULL;
+}
+
+typedef struct definition {
+    const char *name;
+    uintptr_t found; /* by dlsym() */
+    bool is_stub;
+} definition;
+
+static int find_definition(struct dl_phdr_info *info, size_t size, void *context) {
+    (void)size;
+    definition *d = context;
+    object o;
+    if (!describe(info, &o)) return !d->is_stub;
+    const ElfW(Sym) *symbol = find_symbol(&o, d->name);
+    if (!d->is_stub) { /* the executable */
+        d->is_stub = symbol && symbol->st_shndx == SHN_UNDEF && o.base + symbol->st_value == d->found;
+        return !d->is_stub;
+    }
+    if (!symbol || symbol->st_shndx == SHN_UNDEF) return 0;
+    d->found = o.base + symbol->st_value;
+    return 1;
+}
+
+void *tm_slots_definition(const char *name) {
+    void *symbol = dlsym(RTLD_DEFAULT, name);
+    definition d = {name, (uintptr_t)symbol, false};
+    if (symbol) dl_iterate_phdr(find_definition, &d);
+    return (void *)d.found;
 }
 
 /* To be put in: those of mappings only where they are wanted. */
@@ -120,7 +163,8 @@ static void patch_object(const object *o, bool install) {
             uintptr_t *slot = (uintptr_t *)(o->base + r->r_offset), value = *slot;
             if (install) {
                 /* Only what leads to the allocator that the hooks call, or is still to be bound to it. */
-                bool unbound = symbol->st_shndx == SHN_UNDEF && value >= o->low && value < o->high;
+                bool unbound = symbol->st_shndx == SHN_UNDEF && ELF64_R_TYPE(r->r_info) == R_X86_64_JUMP_SLOT &&
+                               value >= o->low && value < o->high;
                 if (value != h->next && !unbound) continue;
                 /* dlopen() looks at its caller: objects with a search path of their own must go on calling it themselves. */
                 if (h->hook == all[all_count - 1].hook && o->own_search_path) continue;

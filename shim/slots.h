@@ -7,4 +7,10 @@ void tm_slots_patch(void);
 /* Points them back. */
 void tm_slots_restore(void);
 
+/*
+ * The function that calls by this name lead to. An executable with fixed addresses that takes the address of another
+ * object's function has a stub of its own for it, which is then all that dlsym() finds.
+ */
+void *tm_slots_definition(const char *name);
+
 #endif

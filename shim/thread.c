@@ -194,6 +194,7 @@ void tm_traced_memory(uint64_t *current, uint64_t *peak) {
         if (high > top) top = high;
     }
     if (sum > top) top = sum;
+    highest = top; /* what was shown once is not taken back */
     *current = (uint64_t)sum;
     *peak = (uint64_t)top;
 }

@@ -418,11 +418,12 @@ static bool is_bytecode_sizes(const uint8_t *p, const uint8_t *end) {
 
 /* Operand counts of the translation opcodes: the four JavaScript frames come first, two BEGINs take three each. */
 static bool is_translation_operands(const int32_t *p, const uint8_t *end) {
-    static const int32_t HEAD[] = {6, 4, 3, 3, 2, 1, 3, 4};
-    if (memcmp(p, HEAD, sizeof HEAD)) return false;
+    /* Frames of functions had one operand less up to V8 12.4. */
+    static const int32_t HEADS[2][8] = {{6, 4, 3, 3, 2, 1, 3, 4}, {5, 3, 3, 3, 2, 1, 3, 4}};
+    if (memcmp(p, HEADS[0], sizeof HEADS[0]) && memcmp(p, HEADS[1], sizeof HEADS[1])) return false;
     int begin = -1, last_pair = -1;
     for (int i = 0; i < 70 && (const uint8_t *)(p + i + 2) <= end && p[i] >= 0 && p[i] <= 6; i++) {
-        if (i >= 2 && begin < 0 && p[i] == 3 && p[i + 1] == 3 && p[i - 1] == 0 && p[i - 2] == 0) begin = i;
+        if (i >= 2 && begin < 0 && p[i] == 3 && p[i + 1] == 3 && p[i - 1] == 0) begin = i;
         if (begin > 0 && p[i] == 2) last_pair = i;
     }
     if (begin < 0 || last_pair <= begin + 10 || p[last_pair + 1] != 1) return false;
@@ -446,7 +447,7 @@ static void find_tables(void) {
             uint64_t word;
             memcpy(&word, p, 8);
             if (word == 0x0403020101010101ull && !tm_v8_bytecode_sizes) is_bytecode_sizes(p, end);
-            if (word == 0x0000000400000006ull && !tm_v8_translation_operands) is_translation_operands((const int32_t *)p, end);
+            if ((word == 0x0000000400000006ull || word == 0x0000000300000005ull) && !tm_v8_translation_operands) is_translation_operands((const int32_t *)p, end);
         }
     }
 }

@@ -23,6 +23,15 @@ export const checks = [
 /** Where tests are looked for; `tests/programs/` holds programs that tests run. */
 export const tests = { folder: "tests", ending: "_test.ts", longEnding: "_long.ts", except: "tests/programs" };
 
+/** Runs on Node, too, what is listed here; files whose name begins with `node_` run there alone. */
+const alsoOnNode = ["tests/tracer/api_test.ts", "tests/tracer/objects_test.ts", "tests/cli/commands_test.ts"];
+
+/** On which runtimes a test file is run, where nothing else is said. */
+export function runtimesOf(file) {
+  if (/\/node_[^/]*$/.test(file)) return ["node"];
+  return alsoOnNode.includes(file) ? ["deno", "bun", "node"] : ["deno", "bun"];
+}
+
 /** How one test file is run on each runtime, with a JUnit report written to `report`. */
 export const runners = {
   deno: (file, report) => ["deno", "test", "-A", "--no-check", `--junit-path=${report}`, file],

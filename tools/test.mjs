@@ -1,6 +1,6 @@
 /**
- * Runs every check and then every test file on Deno and on Bun, each file in a process of its own, and ends with one
- * line `N passed, N failed`: a check counts as one, a test as one for each runtime.
+ * Runs every check and then every test file on Deno and on Bun, some on Node, each file in a process of its own, and ends
+ * with one line `N passed, N failed`: a check counts as one, a test as one for each runtime.
  *
  *   npm test                                everything, from a fresh clone on
  *   npm test -- --only model                checks and test files whose name contains "model" (may be repeated)
@@ -15,7 +15,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { argv, env, execPath, exit, stdout } from "node:process";
 import { parseArgs } from "node:util";
-import { checks, runners, tests } from "./checks.mjs";
+import { checks, runners, runtimesOf, tests } from "./checks.mjs";
 import { countTests } from "./junit.mjs";
 import { root, runtimes } from "./runtimes.mjs";
 import { setup } from "./setup.mjs";
@@ -24,7 +24,7 @@ import { setup } from "./setup.mjs";
 const timeLimit = (options) => (options.long ? 600 : 20) * 60_000;
 
 const { values: options } = readOptions();
-for (const runtime of options.on) {
+for (const runtime of options.on ?? []) {
   if (!(runtime in runners)) usage(`unknown runtime ${runtime}: expected ${Object.keys(runners).join(", ")}`);
 }
 if (!/^[1-9]\d*$/.test(options.jobs)) usage(`--jobs must be a whole number from 1 on, not ${options.jobs}`);
@@ -41,7 +41,9 @@ try {
 for (const check of options.long ? [] : checks) {
   if (wanted(check.name)) await runCheck(check);
 }
-const jobs = findTests(tests.folder).flatMap((file) => options.on.map((runtime) => ({ file, runtime })));
+const jobs = findTests(tests.folder).flatMap((file) =>
+  (options.on ?? runtimesOf(file)).map((runtime) => ({ file, runtime }))
+);
 await Promise.all(Array.from({ length: Number(options.jobs) }, async () => {
   for (let job = jobs.shift(); job !== undefined; job = jobs.shift()) await runTests(job);
 }));
@@ -57,7 +59,7 @@ function readOptions() {
       args: argv.slice(2),
       options: {
         only: { type: "string", multiple: true, default: [] },
-        on: { type: "string", multiple: true, default: ["deno", "bun"] },
+        on: { type: "string", multiple: true },
         jobs: { type: "string", default: "2" },
         verbose: { type: "boolean", default: false },
         long: { type: "boolean", default: false },

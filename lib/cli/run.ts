@@ -21,7 +21,7 @@ import type { DomainName } from "../model/domain.ts";
 import { TracemallocError, UnsupportedError } from "../model/errors.ts";
 import type { Snapshot } from "../model/snapshot.ts";
 import { ensureShim } from "../runtime/shim_file.ts";
-import { heapFlags, positionFlags } from "../runtime/v8_flags.ts";
+import { heapFlags, nodeHeapFlags, positionFlags } from "../runtime/v8_flags.ts";
 import { isJsInterval, maxJsInterval, tracedDomains } from "../tracer/tracing.ts";
 import { type Arguments, UsageError } from "./arguments.ts";
 import type { Command } from "./command.ts";
@@ -267,9 +267,6 @@ function ownRuntime(): Runtime {
 function chooseRuntime(name: string | undefined): Runtime {
   const runtime = name === undefined ? ownRuntime() : runtimes.find((known) => known === name);
   if (runtime === undefined) throw new UsageError(`--runtime must be one of ${runtimes.join(", ")}, not ${name}`);
-  if (runtime === "node") {
-    throw new UnsupportedError(`tracing programs on ${runtime} is not supported yet: use --runtime deno or bun`);
-  }
   return runtime;
 }
 
@@ -296,8 +293,8 @@ const fromTerminal = ["SIGINT", "SIGQUIT"] as const;
 /** What traced processes leave in their folder: `transfer`, `transfer.on-demand.N`, `transfer.PID` of a child. */
 const transferName = "transfer";
 
-/** What Bun preloads, in the same folder. */
-const agentName = "agent.mjs";
+/** What Bun and Node preload, in the same folder. */
+const agentName = "agent.mjs", nodeAgentName = "agent.cjs";
 
 function runProgram(plan: Plan, folder: string): Promise<Ended> {
   const transfer = join(folder, transferName);
@@ -404,6 +401,7 @@ function tracedCommand(plan: Plan, transfer: string): { args: string[]; env: Rec
       env: { ...followed, ...bunEnvironment(plan, agent, transfer) },
     };
   }
+  if (plan.runtime === "node") return nodeCommand(plan, agent, transfer, env);
   return {
     args: [
       "run",
@@ -451,6 +449,42 @@ function bunEnvironment(
   return { ...own, TRACEMALLOC_OWN: Object.entries(own).map(([name, value]) => `${name}=${value}`).join("\n") };
 }
 
+/**
+ * By `--require`: with `--import`, Node would run programs of CommonJS otherwise than it does without. V8 keeps positions there
+ * by itself. The options are those of this process, and not of others that the program starts with its own.
+ */
+function nodeCommand(
+  { flags, domains, followChildren, script, scriptArguments }: Plan,
+  agent: URL,
+  transfer: string,
+  env: Record<string, string>,
+): { args: string[]; env: Record<string, string> } {
+  const preload = join(dirname(transfer), nodeAgentName), parameters = new URLSearchParams(agent.search);
+  const engineFlags = domains?.includes("js-heap") ? nodeHeapFlags : [];
+  const load = `--require=${preload}`;
+  if (followChildren) parameters.set("parent", String(process.pid));
+  const settings = JSON.stringify(String(parameters)), file = JSON.stringify(fileURLToPath(agent.href.split("?")[0]!));
+  writeFileSync(
+    preload,
+    `process.execArgv = process.execArgv.filter((option) => !${
+      JSON.stringify([load, ...engineFlags])
+    }.includes(option));
+if (require("node:worker_threads").isMainThread) {
+  process.tracemallocSettings = ${settings};
+  require(${file});
+}
+//# sourceURL=${new URL("agent.cjs", agent)}
+`,
+  );
+  const args = [...flags, ...engineFlags, script, ...scriptArguments];
+  if (!followChildren) return { args: [load, ...args], env };
+  const options = [process.env["NODE_OPTIONS"], JSON.stringify(load)].filter(Boolean).join(" ");
+  return {
+    args,
+    env: { ...env, NODE_OPTIONS: options, TRACEMALLOC_FOLLOW: `${agent.searchParams.get("shim")}\n${transfer}\n` },
+  };
+}
+
 const allPermissions = /^(?:-A|--allow-all)$/;
 
 /** Options that say what the modules are, and not what the program may do or how it runs; some have a value of their own. */
@@ -463,6 +497,10 @@ const withValue = /^(?:-c|--(?:config|import-map|cert|location|conditions))$/;
 /** How frames of the program are named where it could not do that itself. */
 function namingCommand({ runtime, executable, flags, script }: Plan): NamingCommand | undefined {
   if (runtime === "bun") return undefined;
+  if (runtime === "node") {
+    const kept = flags.filter((flag) => /^--enable-source-maps$/.test(flag));
+    return { executable, args: [...kept, fileURLToPath(new URL("../runtime/name_transfer.ts", import.meta.url))] };
+  }
   const kept = flags.filter((flag, i) => resolution.test(flag) || (i > 0 && withValue.test(flags[i - 1]!)));
   const preload = new URL("../runtime/name_transfer.ts", import.meta.url).href;
   return { executable, args: ["run", "-A", "--quiet", ...kept, `--preload=${preload}`, script] };

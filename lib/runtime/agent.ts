@@ -14,6 +14,12 @@ import { Result } from "../tracer/abi.ts";
 import { joinTracing, saveLastTransfer, saveTransfer, startOutput } from "../tracer/tracing.ts";
 
 const settings = new URL(import.meta.url).searchParams;
+// Node's --require takes no URLs: what the command line has it load leaves them there, and itself among the options.
+const { tracemallocSettings } = process as { tracemallocSettings?: string };
+if (tracemallocSettings !== undefined) {
+  for (const [name, value] of new URLSearchParams(tracemallocSettings)) settings.append(name, value);
+  delete (process as { tracemallocSettings?: string }).tracemallocSettings;
+}
 // Set for the engine, and not the program's.
 for (const name of settings.getAll("unset")) delete process.env[name];
 const shim = settings.get("shim");
@@ -49,9 +55,11 @@ if (result === Result.signal) {
 }
 
 // At the end of the event loop and on exit() alike.
-if ("Bun" in globalThis) process.on("exit", () => saveLastTransfer(path));
+if (!("Deno" in globalThis)) process.on("exit", () => saveLastTransfer(path));
 else addEventListener("unload", () => saveLastTransfer(path));
 // An error that nobody handles ends the program without the former. Should it be handled, the end overwrites this.
 const save = () => saveTransfer(path);
-addEventListener("error", save);
-addEventListener("unhandledrejection", save);
+if ("Deno" in globalThis || "Bun" in globalThis) {
+  addEventListener("error", save);
+  addEventListener("unhandledrejection", save);
+}

@@ -200,12 +200,13 @@ export interface Engine {
   readonly refusal: string | undefined;
   /**
    * What the author wrote at positions in the compiled text of a script; `undefined` where that is what stands there.
-   * `foreign`: the text, where this thread has no script with it, but another has.
+   * `foreign`: the text, where this thread has no script with it, but another has. `text`: the text in any case.
    */
   originalPositions(
     url: string,
     positions: readonly Position[],
     foreign: ScriptText | undefined,
+    text: ScriptText,
   ): readonly (OriginalPosition | undefined)[];
   /**
    * Begins to sample the objects of this thread's heap, one every so many bytes on average; `alone`: and ends the native

@@ -4,7 +4,7 @@ import { UnsupportedError } from "../model/errors.ts";
 import { abiVersion, Result } from "../tracer/abi.ts";
 import type { Backend, JsHeapObjects, V8Shim } from "./backend.ts";
 import { ensureShim, lastBuilt } from "./shim_file.ts";
-import { openV8 } from "./v8.ts";
+import { foreignPositions, openV8, originalPositions } from "./v8.ts";
 
 // Not imported, for Bun loads this, too: see shim_file.ts.
 const { accessSync, constants, existsSync } = process.getBuiltinModule("node:fs");
@@ -21,9 +21,10 @@ export function denoBackend(): Backend<V8Shim> {
     openEngine: (shim) =>
       openV8(shim, {
         fastCalls: true,
-        compiledFiles,
-        isPlain,
-        readText,
+        originalPositions: (url, positions, foreign) =>
+          foreign
+            ? foreignPositions(url, positions, foreign, { compiledFiles, isPlain, readText })
+            : originalPositions(url, positions),
         refused: (why, cause) =>
           new UnsupportedError(
             `${why}, and asking it to needs a permission: add --allow-sys, or run the program with \`tracemalloc run\``,

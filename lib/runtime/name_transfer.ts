@@ -11,20 +11,24 @@ import { fileURLToPath } from "node:url";
 import { ScriptFlag } from "../tracer/abi.ts";
 import { Namer } from "../tracer/naming.ts";
 import { readTransfer } from "../tracer/traced_image.ts";
+import { originalPositions as nodePositions } from "./node_source_maps.ts";
 import { originalPositions } from "./v8.ts";
 
 const { image, metadata } = readTransfer(new Uint8Array(readFileSync(0)));
 const urls = [...new Set(Array.from(image.scriptUrl, (url) => image.strings[url]!))];
 
-for (const url of urls.filter((url) => /^(?:file|https?|data|blob):/.test(url))) await load(url);
+const onNode = !("Deno" in globalThis);
+// Node's source maps are found without.
+if (!onNode) { for (const url of urls.filter((url) => /^(?:file|https?|data|blob):/.test(url))) await load(url); }
 
 // All modules are this thread's here.
 const scriptFlags = image.scriptFlags.map((flags) => flags & ~ScriptFlag.foreign);
 const startedAt = metadata.createdAt ?? Infinity;
 const changed = new Set(urls.filter(isChanged));
-const names = new Namer((url, positions) =>
-  changed.has(url) ? positions.map(() => ({ url, line: 0 })) : originalPositions(url, positions)
-).name({ ...image, scriptFlags });
+const names = new Namer((url, positions, foreign, text) => {
+  if (changed.has(url)) return positions.map(() => ({ url, line: 0 }));
+  return onNode ? nodePositions(url, positions, foreign ?? text, text) : originalPositions(url, positions);
+}).name({ ...image, scriptFlags });
 
 const bytes = new TextEncoder().encode(JSON.stringify(names));
 for (let at = 0; at < bytes.length;) at += writeSync(1, bytes, at);
@@ -43,7 +47,7 @@ async function load(url: string): Promise<void> {
 
 /** Has a file changed since the program began? Then its lines are no longer those that ran. */
 function isChanged(url: string): boolean {
-  if (!url.startsWith("file:")) return false;
-  const stats = statSync(fileURLToPath(url), { throwIfNoEntry: false });
+  if (!url.startsWith("file:") && !url.startsWith("/")) return false;
+  const stats = statSync(url.startsWith("/") ? url : fileURLToPath(url), { throwIfNoEntry: false });
   return stats === undefined || stats.mtimeMs > startedAt;
 }

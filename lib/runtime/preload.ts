@@ -4,6 +4,7 @@
  *
  * ```sh
  * TRACEMALLOC=25 deno run -A --preload=lib/runtime/preload.ts app.ts
+ * TRACEMALLOC=25 node --import=./lib/runtime/preload.ts app.ts
  * ```
  *
  * It and all it imports use no package: names of packages mean what the program's own configuration says.

@@ -16,14 +16,19 @@ const calibrationLimit = 1500;
 export interface V8Runtime {
   /** Does optimised code call native functions directly, past the engine's usual way out? */
   readonly fastCalls: boolean;
+  readonly originalPositions: Engine["originalPositions"];
+  /** What to tell a user whose program may not use the inspector; why it is needed, to begin a sentence. */
+  refused(why: string, cause: unknown): Error;
+}
+
+/** Where the texts are that a runtime has compiled. */
+export interface CompiledTexts {
   /** Where the text that the engine compiled for a module may lie, with its source map. */
   compiledFiles(url: string): readonly string[];
   /** Does the engine compile what the module holds, as it stands? */
   isPlain(url: string): boolean;
   /** The text of a file; `undefined` where there is none, or it may not be read. */
   readText(path: string): string | undefined;
-  /** What to tell a user whose program may not use the inspector; why it is needed, to begin a sentence. */
-  refused(why: string, cause: unknown): Error;
 }
 
 /** What was found the first time: the layout does not change while the process lives. */
@@ -48,8 +53,7 @@ export function openV8(shim: V8Shim, runtime: V8Runtime): Engine {
   return {
     calibration: found.calibration.layout,
     refusal: found.calibration.refusal,
-    originalPositions: (url, positions, foreign) =>
-      foreign ? foreignPositions(url, positions, foreign, runtime) : originalPositions(url, positions),
+    originalPositions: runtime.originalPositions,
     defaultDomains: ["native"],
     traceBuffers() {
       throw new UnsupportedError(
@@ -234,7 +238,14 @@ const manyTurns = 200;
  */
 function heatUp(scripts: Scripts, probe: Probe, levels: () => number, wanted: number): Outermost[] {
   const hot: Outermost[] = [];
-  const seen = () => (levels() & wanted) === wanted;
+  let asked = false;
+  const seen = () => {
+    const missing = wanted & ~levels();
+    if (missing !== Level.maglev || asked) return missing === 0;
+    asked = true;
+    if (!hasMaglev()) wanted &= ~Level.maglev;
+    return (wanted & missing) === 0;
+  };
   const end = performance.now() + calibrationLimit;
   for (let number = 1; !seen() && performance.now() < end; number += 2) {
     const copies = [scripts.copy(number), scripts.copy(number + 1)] as const;
@@ -253,6 +264,19 @@ function heatUp(scripts: Scripts, probe: Probe, levels: () => number, wanted: nu
     }
   }
   return hot;
+}
+
+/** Is that tier in use? Not in all versions, and it can be turned off. */
+function hasMaglev(): boolean {
+  v8.setFlagsFromString("--allow-natives-syntax");
+  try {
+    return vm.runInThisContext("%IsMaglevEnabled()");
+  } catch (error) {
+    if (error instanceof SyntaxError) return true; // V8 does not say.
+    throw error;
+  } finally {
+    v8.setFlagsFromString("--no-allow-natives-syntax");
+  }
 }
 
 interface Scripts {
@@ -366,11 +390,11 @@ let context: vm.Context | undefined;
  * The author's positions in a script of another thread, whose source maps are that thread's own: from the map that goes
  * with just that text. Where there is none, the lines of code that was compiled are not known.
  */
-function foreignPositions(
+export function foreignPositions(
   url: string,
   positions: readonly Position[],
   text: ScriptText,
-  runtime: V8Runtime,
+  runtime: CompiledTexts,
 ): (OriginalPosition | undefined)[] {
   const map = findSourceMap(text, url, runtime.compiledFiles(url), runtime.readText);
   if (map) return mapPositions(map, url, positions);

@@ -14,3 +14,6 @@ export const heapFlags: readonly string[] = [
   "--no-turbo-allocation-folding",
   "--max-inlined-bytecode-size-small=460",
 ];
+
+/** Node keeps source positions by itself. */
+export const nodeHeapFlags: readonly string[] = heapFlags.filter((flag) => !positionFlags.includes(flag));

@@ -1,5 +1,5 @@
 /** Names the functions of the engine's own profile of its heap. */
-import type { Engine, OriginalPosition, ProfiledRow } from "../runtime/backend.ts";
+import type { Engine, OriginalPosition, ProfiledRow, ScriptText } from "../runtime/backend.ts";
 import { filenameOf, type NamedFrame, type NamedRow } from "./naming.ts";
 
 const ownModules = new URL("../", import.meta.url).href;
@@ -15,6 +15,9 @@ function isInternal(url: string): boolean {
 }
 
 type Place = ProfiledRow["frames"][number];
+
+/** A profile does not say which text its scripts have. */
+const noText: ScriptText = { length: 0, hash: 0 };
 
 /**
  * As everywhere else, frames of the runtime's own code are left out where the program has one, `limit` are kept, and what
@@ -40,7 +43,7 @@ export function nameProfile(
     const ordered = [...ofScript.values()];
     const originals: readonly (OriginalPosition | undefined)[] = isInternal(url) || url === ""
       ? []
-      : originalPositions(url, ordered, undefined);
+      : originalPositions(url, ordered, undefined, noText);
     ordered.forEach((place, i) => {
       const { url: original, line } = originals[i] ?? place;
       names.set(keyOf(place), { filename: original === "" ? "<eval>" : filenameOf(original), lineno: line });

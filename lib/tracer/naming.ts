@@ -92,9 +92,9 @@ export class Namer {
 
   #mapToOriginal(image: Image, script: number, frames: readonly number[], own: ReadonlySet<string>): void {
     const url = image.strings[image.scriptUrl[script]!]!;
-    const foreign = own.has(textKey(image, script)) ? undefined : textOf(image, script);
+    const text = textOf(image, script), foreign = own.has(textKey(image, script)) ? undefined : text;
     const positions = frames.map((i): Position => ({ line: image.frameLine[i]!, column: image.frameColumn[i]! }));
-    const originals: readonly (OriginalPosition | undefined)[] = this.#originalPositions(url, positions, foreign);
+    const originals: readonly (OriginalPosition | undefined)[] = this.#originalPositions(url, positions, foreign, text);
     frames.forEach((frame, i) => {
       const original = originals[i];
       if (original) this.#names[frame] = { filename: filenameOf(original.url), lineno: original.line };

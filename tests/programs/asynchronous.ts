@@ -150,7 +150,9 @@ await promise;
 setTimeout(() => {
   keep(new Uint8Array(23_061)); // mark 23061
 }, 1);
-addEventListener("beforeunload", () => {
+const beforeTheEnd = () => {
   keep(new Uint8Array(23_063)); // mark 23063 bun:0
-});
+};
+if ("addEventListener" in globalThis) addEventListener("beforeunload", beforeTheEnd);
+else process.once("beforeExit", beforeTheEnd);
 console.log("asynchronous", yielded, settled, read);

@@ -14,7 +14,8 @@ import {
   takeSnapshot,
 } from "@x/tracemalloc";
 
-const onDeno = "Deno" in globalThis;
+const runtime = "Deno" in globalThis ? "deno" : "Bun" in globalThis ? "bun" : "node";
+const onV8 = runtime !== "bun";
 const here = new URL(import.meta.url).pathname;
 
 /** Traces of blocks of one size. */
@@ -178,13 +179,13 @@ test("snapshots say how the blocks were attributed, and how the engine was found
   try {
     const kept = new Uint8Array(1_999_919);
     const snapshot = takeSnapshot(), { metadata } = snapshotData(snapshot);
-    assertEquals([metadata.runtime, metadata.platform], [onDeno ? "deno" : "bun", "linux-x86_64"]);
-    assertMatch(metadata.engine ?? "", onDeno ? /^V8 \d+\./ : /^JavaScriptCore [0-9a-f]{7}/);
+    assertEquals([metadata.runtime, metadata.platform], [runtime, "linux-x86_64"]);
+    assertMatch(metadata.engine ?? "", onV8 ? /^V8 \d+\./ : /^JavaScriptCore [0-9a-f]{7}/);
     const rows = metadata.attribution ?? [];
     const blocks = rows.filter(({ bytes }) => bytes > 0).reduce((sum, row) => sum + row.blocks, 0);
     assertEquals(blocks, snapshot.traces.length);
     assert((rows.find(({ reason }) => reason === "JavaScript line")?.bytes ?? 0) >= kept.length);
-    if (onDeno) {
+    if (onV8) {
       const levels = /^frames anchors reentry baseline maglev turbofan inlining/;
       assertMatch(metadata.calibration?.get("levels") ?? "", levels);
     } else {

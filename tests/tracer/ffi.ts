@@ -1,5 +1,6 @@
-/** Native libraries, called alike on Deno and on Bun. */
+/** Native libraries, called alike on Deno and on Bun; Node has nothing to call them by. */
 import process from "node:process";
+import { detectBackend } from "../../lib/runtime/detect.ts";
 
 /** Functions of numbers, by name: how many parameters each has, all of them and the result i32. */
 export type Arity = Readonly<Record<string, number>>;
@@ -22,6 +23,10 @@ export function openLibrary<A extends Arity>(
 
 /** Where the bytes of a view begin; and what the runtime has for a pointer to them. */
 export function addressOf(view: Uint8Array<ArrayBuffer>): { address: bigint; pointer: object | number } {
+  if (!("Deno" in globalThis || "Bun" in globalThis)) {
+    const address = detectBackend().openShim().addressOf(view.buffer)! + BigInt(view.byteOffset);
+    return { address, pointer: Number(address) };
+  }
   if (!("Deno" in globalThis)) {
     const pointer = bunFfi().ptr(view);
     return { address: BigInt(pointer), pointer };

@@ -14,6 +14,6 @@ const save = () => {
   saveTransfer(transfer);
   takeSnapshot().dump(snapshot);
 };
-if ("Bun" in globalThis) process.on("exit", save);
+if (!("Deno" in globalThis)) process.on("exit", save);
 else addEventListener("unload", save);
 await import(pathToFileURL(program).href);

@@ -8,7 +8,7 @@ import { blockTraceback, needTracing, tracingShim } from "./tracing.ts";
 /**
  * Where the memory of an object was allocated.
  *
- * Of a buffer or a view on one that is where its bytes were. Of other objects and functions it is known, on Deno, where the
+ * Of a buffer or a view on one that is where its bytes were. Of other objects and functions it is known, on Deno and Node.js, where the
  * domain `"js-heap"` has met them: with `jsInterval: 1` all that were made since, by this thread. It takes a look at every
  * object that is known.
  *

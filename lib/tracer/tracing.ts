@@ -78,7 +78,7 @@ const defaultJsInterval = 8192;
  *
  * Works in a process that was not prepared in any way. Blocks allocated before are not known. On Deno it needs
  * `--allow-ffi` and, where the program was not started by `tracemalloc run`, `--allow-sys` (for the source positions that
- * V8 keeps only when asked to).
+ * V8 keeps only when asked to); on Node.js, with the permission model, `--allow-addons`.
  *
  * What the runtime allocates without JavaScript, for work that JavaScript has started (a file that is read, a connection),
  * has the traceback of that start on Deno, where it is known.

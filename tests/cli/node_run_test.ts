@@ -7,7 +7,7 @@ import { join } from "node:path";
 import process from "node:process";
 import { after, test } from "node:test";
 import { Snapshot } from "@x/tracemalloc";
-import { runtimes } from "../../tools/runtimes.mjs";
+import { node as executable } from "../tracer/node.ts";
 import { root } from "./runtimes.ts";
 
 const folder = mkdtempSync(join(tmpdir(), "tracemalloc-node-"));
@@ -22,7 +22,7 @@ function program(name: string, text: string): string {
 
 function node(...args: readonly string[]) {
   const env = { ...process.env, NO_COLOR: "1", GIVEN: "to the program" };
-  return spawnSync(runtimes.node, args, { encoding: "utf8", cwd: folder, env, input: "standard input\n" });
+  return spawnSync(executable, args, { encoding: "utf8", cwd: folder, env, input: "standard input\n" });
 }
 
 /** Runs a program traced. */

@@ -117,7 +117,8 @@ static uint32_t *native_names;
 static uint64_t names_reserved, names_done;
 static uint32_t names_generation;
 
-static bool name_native_frames(uint64_t frames) {
+/* As many as there is memory for. */
+static void name_native_frames(uint64_t frames) {
     if (names_generation != tm_traces_generation) {
         names_generation = tm_traces_generation;
         names_done = 0;
@@ -125,7 +126,7 @@ static bool name_native_frames(uint64_t frames) {
     if (frames * sizeof *native_names > names_reserved) {
         size_t bytes = (size_t)(frames * 2 + 4096) * sizeof *native_names;
         uint32_t *more = os_map(bytes);
-        if (!more) return false;
+        if (!more) return;
         if (native_names) {
             memcpy(more, native_names, names_done * sizeof *more);
             os_unmap(native_names, names_reserved);
@@ -138,7 +139,6 @@ static bool name_native_frames(uint64_t frames) {
         if (rows[names_done].kind == TM_FRAME_NATIVE)
             native_names[names_done] = name_of((uint64_t)rows[names_done].line << 32 | rows[names_done].column);
     tm_symbols_forget();
-    return true;
 }
 
 /* ---- where an image goes: memory, or a file ---- */
@@ -247,11 +247,11 @@ static uint64_t lay(uint64_t *at, uint64_t bytes) {
 
 /*
  * Everything is append-only: blocks may go on being recorded, and what they add to the tables is behind these counts, or
- * unused. What refers to others is counted before them; names add strings. False: no memory.
+ * unused. What refers to others is counted before them; names add strings.
  */
-static bool lay_out(const struct rows *rows, tm_image *header) {
+static void lay_out(const struct rows *rows, tm_image *header) {
     uint64_t nodes = tm_node_count(), frames = tm_frame_count();
-    if (!name_native_frames(frames)) return false;
+    name_native_frames(frames);
     uint64_t scripts = tm_script_count(), strings = tm_string_count();
     tm_image h;
     memset(&h, 0, sizeof h);
@@ -288,7 +288,6 @@ static bool lay_out(const struct rows *rows, tm_image *header) {
     h.counters = lay(&at, 8 * TM_COUNTERS);
     h.bytes = at;
     *header = h;
-    return true;
 }
 
 /* In the order of the header. */
@@ -299,7 +298,8 @@ static void put_image(struct sink *sink, const tm_image *h, const struct rows *r
 #define COLUMN(count, value)                                 \
     align(sink);                                             \
     for (uint32_t i = 0; i < (count); i++) put_u32(sink, value)
-#define NATIVE (frames[i].kind == TM_FRAME_NATIVE)
+#define NATIVE (frames[i].kind == TM_FRAME_NATIVE && i < names_done)
+#define UNNAMED (frames[i].kind == TM_FRAME_NATIVE && i >= names_done)
 #define SITE (frames[i].kind == TM_FRAME_SITE) /* what rows name instead stands elsewhere */
     put(sink, h, sizeof *h);
     COLUMN(h->string_count, (uint32_t)tm_string_ends()[i]);
@@ -310,10 +310,10 @@ static void put_image(struct sink *sink, const tm_image *h, const struct rows *r
     COLUMN(h->script_count, tm_script_at(i)->text_length);
     COLUMN(h->script_count, tm_script_at(i)->text_hash);
     COLUMN(h->script_count, tm_script_at(i)->origin);
-    COLUMN(h->frame_count, SITE ? TM_FRAME_UNKNOWN : frames[i].kind);
-    COLUMN(h->frame_count, NATIVE ? native_names[i] : SITE ? TM_UNKNOWN_POSITION : frames[i].owner);
-    COLUMN(h->frame_count, NATIVE ? 0 : frames[i].line);
-    COLUMN(h->frame_count, NATIVE ? 0 : frames[i].column);
+    COLUMN(h->frame_count, SITE || UNNAMED ? TM_FRAME_UNKNOWN : frames[i].kind);
+    COLUMN(h->frame_count, NATIVE ? native_names[i] : UNNAMED ? TM_UNKNOWN_MEMORY : SITE ? TM_UNKNOWN_POSITION : frames[i].owner);
+    COLUMN(h->frame_count, NATIVE || UNNAMED ? 0 : frames[i].line);
+    COLUMN(h->frame_count, NATIVE || UNNAMED ? 0 : frames[i].column);
     COLUMN(h->frame_count, __atomic_load_n(&tm_frame_tiers()[i], __ATOMIC_RELAXED));
     COLUMN(h->node_count, nodes[i].parent);
     COLUMN(h->node_count, nodes[i].frame);
@@ -337,12 +337,13 @@ static void put_image(struct sink *sink, const tm_image *h, const struct rows *r
     put(sink, counters, sizeof counters);
 #undef COLUMN
 #undef NATIVE
+#undef UNNAMED
 #undef SITE
 }
 
 static const tm_image *image_in_memory(const struct rows *rows, uint64_t lost) {
     tm_image h;
-    if (!lay_out(rows, &h)) return NULL;
+    lay_out(rows, &h);
     struct sink sink = {.memory = os_map(h.bytes)};
     if (sink.memory) put_image(&sink, &h, rows, lost);
     return (const tm_image *)sink.memory;
@@ -407,8 +408,8 @@ bool tm_image_write(int file) {
         rows = (struct rows){.count = tm_blocks_count() + tm_tallies_count(), .ungathered = true};
     }
     tm_image h;
-    sink.failed = !lay_out(&rows, &h);
-    if (!sink.failed) put_image(&sink, &h, &rows, lost);
+    lay_out(&rows, &h);
+    put_image(&sink, &h, &rows, lost);
     flush(&sink);
     if (closed) tm_gate_open(true);
     else tm_hide_end(self);

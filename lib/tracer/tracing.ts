@@ -425,7 +425,7 @@ function takeNamedImage(take: () => Uint8Array<ArrayBuffer> | undefined = needTr
   tracing.buffers?.settle();
   tracing.engine.nameRecorded();
   const bytes = take();
-  if (!bytes) throw new Error("there is no memory for a snapshot");
+  if (!bytes) throw new NoMemoryError("there is no memory for a snapshot");
   const image = readImage(bytes);
   const names = tracing.namer.name(image);
   const metadata = { ...metadataOf(tracing, createdAt), pid: image.pid };
@@ -461,21 +461,31 @@ export function startOutput(options: OutputOptions): number {
   );
 }
 
-/** Takes an image, and leaves it and the names in a file for {@linkcode readTransfer}; while not tracing, nothing. */
-export function saveTransfer(path: string): void {
+/**
+ * Takes an image, and leaves it and the names in a file for {@linkcode readTransfer}; while not tracing, nothing. False:
+ * there was no memory for it, of the shim's or of the engine's; the shim can write by itself then.
+ */
+export function saveTransfer(path: string): boolean {
   const now = current();
-  if (!now) return;
-  muted(now.shim, () => {
-    const traced = takeWholeImage(now.heapSampler);
-    now.shim.save(path, transferHead(traced), traced.image.bytes);
+  if (!now) return true;
+  return muted(now.shim, () => {
+    try {
+      const traced = takeWholeImage(now.heapSampler);
+      now.shim.save(path, transferHead(traced), traced.image.bytes);
+      return true;
+    } catch (error) {
+      if (error instanceof RangeError || error instanceof NoMemoryError) return false;
+      throw error;
+    }
   });
 }
 
 /** {@linkcode saveTransfer} for the last time: the process ends. */
 export function saveLastTransfer(path: string): void {
-  saveTransfer(path);
-  current()?.shim.outputDone();
+  if (saveTransfer(path)) current()?.shim.outputDone();
 }
+
+class NoMemoryError extends Error {}
 
 /** Does what the tracer's own memory is needed for, which is not to be found in the next snapshot. */
 function muted<T>(shim: Shim, work: () => T): T {

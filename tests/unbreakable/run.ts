@@ -1,4 +1,4 @@
-/** Runs programs traced, on the pinned Deno, whichever runtime runs the test. */
+/** Runs programs traced, on the runtime that runs the test: the pinned Deno or Bun. */
 import { assertEquals } from "@std/assert";
 import { spawn, spawnSync, type SpawnSyncReturns } from "node:child_process";
 import { chmodSync, mkdtempSync, rmSync } from "node:fs";
@@ -14,10 +14,15 @@ export { deno };
 /** The top of the repository. */
 export const root: string = fileURLToPath(new URL("../../", import.meta.url));
 
+const onBun = "Bun" in globalThis;
+
+/** The runtime that programs run on, and what stands before the script where they are untraced. */
+export const [runtime, runtimeFlags]: readonly [string, readonly string[]] = onBun
+  ? [fileURLToPath(new URL("../../node_modules/.bin/bun", import.meta.url)), []]
+  : [deno, ["run", "-A"]];
+
 /** Options of tests that do nothing but start programs: they are the same whichever runtime runs the test, and take long. */
-export const once: { skip?: string } = "Bun" in globalThis
-  ? { skip: "the same programs run when Deno runs the test" }
-  : {};
+export const once: { skip?: string } = onBun ? { skip: "the same programs run when Deno runs the test" } : {};
 
 /** A folder for files of a test. */
 export interface Folder {
@@ -61,11 +66,11 @@ interface Given {
   readonly cwd?: string;
 }
 
-const command = ["run", "-A", `${root}cli.ts`, "run"];
+const command = [...runtimeFlags, `${root}cli.ts`, "run"];
 
 /** Runs `tracemalloc run` to its end. */
 export function run(args: readonly string[], { env, ...given }: Given = {}): SpawnSyncReturns<string> {
-  return spawnSync(deno, [...command, ...args], {
+  return spawnSync(runtime, [...command, ...args], {
     encoding: "utf8",
     env: { ...process.env, ...env },
     maxBuffer: 2 ** 28,
@@ -85,7 +90,7 @@ export interface Started {
 
 /** Starts `tracemalloc run`. */
 export function start(args: readonly string[], { env, ...given }: Given = {}): Started {
-  const child = spawn(deno, [...command, ...args], {
+  const child = spawn(runtime, [...command, ...args], {
     stdio: ["ignore", "pipe", "pipe"],
     env: { ...process.env, ...env },
     ...given,

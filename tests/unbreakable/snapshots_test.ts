@@ -25,7 +25,7 @@ for (const name of ["SIGUSR2", "SIGVTALRM"] as const) {
     assertEquals(signal, "SIGTERM");
     assertMatch(stderr, new RegExp(`^The snapshot is in ${first}\\.\\n`));
     for (const path of [first, folder.path(`${name}.2.snapshot`), output]) {
-      assertEquals(ownersOf(1_999_909, path), [`${program}:8`]);
+      assertEquals(ownersOf(1_999_909, path), [`${program}:10`]);
     }
   });
 }
@@ -48,7 +48,7 @@ for (const every of ["300ms", "2MiB"]) {
     process.kill(traced.pid, "SIGKILL");
     process.kill(pid, "SIGKILL");
     await traced.ended;
-    assertEquals(ownersOf(1_999_909, output), [`${program}:8`]);
+    assertEquals(ownersOf(1_999_909, output), [`${program}:10`]);
   });
 }
 

@@ -8,7 +8,7 @@ import process from "node:process";
 import { clearTraces, getTracemallocMemory, isTracing, start, stop, takeSnapshot } from "../../mod.ts";
 
 interface Cycle {
-  /** Bytes: the tracer's tables before they are cleared, and the process's address space and memory afterwards. */
+  /** Bytes: the tracer's tables before they are cleared, and what the process has mapped to write and has in memory afterwards. */
   readonly tables: number;
   readonly mapped: number;
   readonly resident: number;
@@ -60,7 +60,7 @@ const steps = [
     const tables = getTracemallocMemory();
     stop();
     if (isTracing()) throw new Error("still tracing");
-    cycles.push({ tables, mapped: processMemory("VmSize"), resident: processMemory("VmRSS") });
+    cycles.push({ tables, mapped: processMemory("VmData"), resident: processMemory("VmRSS") });
   },
 ];
 let step = 0;

@@ -541,9 +541,15 @@ function isOnDemand(name: string): boolean {
 
 /** Where the snapshot of a transfer goes: what stands behind the transfer's name is put before the ending. */
 function outputOf(plan: Plan, name: string, pid: number | undefined): string {
-  const output = plan.output ?? `tracemalloc-${basename(scriptName(plan.script))}.${pid}.snapshot`;
+  const output = plan.output ?? `tracemalloc-${shortened(basename(scriptName(plan.script)))}.${pid}.snapshot`;
   const suffix = name.slice(transferName.length).replace(".on-demand", "");
   return output.endsWith(".snapshot") ? output.replace(/\.snapshot$/, `${suffix}.snapshot`) : output + suffix;
+}
+
+/** A name with more before and behind it is no longer than file systems let one be, 255 bytes. */
+function shortened(name: string): string {
+  const bytes = new TextEncoder().encode(name);
+  return bytes.length <= 200 ? name : new TextDecoder().decode(bytes.subarray(0, 200)).replace(/\uFFFD$/, "");
 }
 
 function writeSnapshot(plan: Plan, path: string, output: string): ReturnType<typeof snapshotOfTransfer> {

@@ -54,11 +54,21 @@ if (result === Result.signal) {
   console.warn(`tracemalloc: there will be snapshots only at an orderly end of the program (${result})`);
 }
 
+/** The program's end is its own, whatever becomes of the snapshot. */
+function saveIfPossible(save: (path: string) => unknown): void {
+  try {
+    save(path);
+  } catch (error) {
+    console.warn(`tracemalloc: ${error instanceof Error ? error.message : error}`);
+  }
+}
+
 // At the end of the event loop and on exit() alike.
-if (!("Deno" in globalThis)) process.on("exit", () => saveLastTransfer(path));
-else addEventListener("unload", () => saveLastTransfer(path));
+const saveLast = () => saveIfPossible(saveLastTransfer);
+if (!("Deno" in globalThis)) process.on("exit", saveLast);
+else addEventListener("unload", saveLast);
 // An error that nobody handles ends the program without the former. Should it be handled, the end overwrites this.
-const save = () => saveTransfer(path);
+const save = () => saveIfPossible(saveTransfer);
 if ("Deno" in globalThis || "Bun" in globalThis) {
   addEventListener("error", save);
   addEventListener("unhandledrejection", save);

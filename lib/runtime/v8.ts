@@ -1,5 +1,6 @@
 /** What the runtimes on V8 share: calibration, source positions, and the author's lines. */
 import type inspector from "node:inspector";
+import { pathToFileURL } from "node:url";
 import v8 from "node:v8";
 import vm from "node:vm";
 import { UnsupportedError } from "../model/errors.ts";
@@ -375,7 +376,7 @@ export function originalPositions(
       lineOffset: positions[now[0]!]!.line - 2,
     });
     now.forEach((index, i) => {
-      const place = parseStack(String((stacks as string[])[i]));
+      const place = parseStack(String((stacks as string[])[i]), url);
       // In its stack traces Deno leaves out the middle of long data: URLs.
       result[index] = place?.url.startsWith("data:") && url.startsWith("data:") ? { ...place, url } : place;
     });
@@ -425,7 +426,7 @@ function isMapped(url: string, line: number): boolean {
     lineOffset: line - 1,
     columnOffset: far.column - 1,
   });
-  return !isAt(parseStack(String(stack)), far);
+  return !isAt(parseStack(String(stack), url), far);
 }
 
 /** Is there a source map at all? Looks at some of the lines up to one. */
@@ -478,8 +479,27 @@ interface Place extends OriginalPosition {
   readonly column: number;
 }
 
-/** The place of the first frame: `    at URL:LINE:COLUMN`, for code at the top of a script has no name. */
-function parseStack(stack: string): Place | undefined {
-  const [, url, line, column] = /^\s+at (.+):(\d+):(\d+)$/m.exec(stack) ?? [];
-  return url === undefined ? undefined : { url, line: Number(line), column: Number(column) };
+/**
+ * The place of the first frame, of a script with that URL or mapped from there: `    at URL:LINE:COLUMN`, for code at the
+ * top of a script has no name. Names of files can have lines.
+ */
+function parseStack(stack: string, scriptUrl: string): Place | undefined {
+  const [, url, line, column] = /^[^\n]*\n\s+at ([\s\S]+?):(\d+):(\d+)(?=\n|$)/.exec(stack) ?? [];
+  if (url === undefined) return undefined;
+  return { url: urlOfShown(url, scriptUrl), line: Number(line), column: Number(column) };
+}
+
+/** Deno shows URLs of files decoded: what `#`, `?` and `%` in them were is known of the script's own. */
+function urlOfShown(shown: string, scriptUrl: string): string {
+  if (shown === scriptUrl || !shown.startsWith("file:///")) return shown;
+  if (shown === decoded(scriptUrl)) return scriptUrl;
+  return /[#?\n]/.test(shown) ? pathToFileURL(shown.slice("file://".length)).href : shown;
+}
+
+function decoded(url: string): string {
+  try {
+    return decodeURIComponent(url);
+  } catch {
+    return url;
+  }
 }

@@ -425,7 +425,10 @@ function takeNamedImage(take: () => Uint8Array<ArrayBuffer> | undefined = needTr
   tracing.buffers?.settle();
   tracing.engine.nameRecorded();
   const bytes = take();
-  if (!bytes) throw new NoMemoryError("there is no memory for a snapshot");
+  if (!bytes) {
+    needTracing(); // or another thread has stopped it meanwhile
+    throw new NoMemoryError("there is no memory for a snapshot");
+  }
   const image = readImage(bytes);
   const names = tracing.namer.name(image);
   const metadata = { ...metadataOf(tracing, createdAt), pid: image.pid };

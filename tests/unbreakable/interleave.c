@@ -662,6 +662,15 @@ bool os_each_mapping(void (*each)(const os_mapping *, void *), void *context) { 
 size_t os_static_tls_bytes(void) { return 0; }
 void os_forked(void) {}
 
+/* What none of the scenarios comes to: code is not patched here, and no mappings are traced. */
+size_t os_bytes_in_memory(uintptr_t low, uintptr_t high) { return (void)low, (void)high, 0; }
+bool os_barrier_code(void) { return false; }
+bool os_code_open(uintptr_t start, size_t bytes) { return (void)start, (void)bytes, false; }
+bool os_code_close(uintptr_t start, size_t bytes) { return (void)start, (void)bytes, false; }
+void *os_map_near(uintptr_t low, uintptr_t high, size_t bytes) { return (void)low, (void)high, (void)bytes, NULL; }
+size_t os_initial_arguments(char *out, size_t size) { return (void)out, (void)size, 0; }
+size_t os_initial_environment(char *out, size_t size) { return (void)out, (void)size, 0; }
+
 void (*interleave_before_fork)(void), (*interleave_after_fork)(void), (*interleave_in_child)(void);
 int interleave_atfork(void (*before)(void), void (*after)(void), void (*child)(void)) {
     interleave_before_fork = before;

@@ -1,11 +1,11 @@
 /**
- * What tracing costs, beside other tracers: prints the tables of the README.
+ * What tracing costs, beside other tracers: prints the tables of the README, in under 15 minutes.
  *
- *   deno run -A bench/overhead.ts [--quick] [--rounds N] [PART…]      (parts: pairs below live programs; 5 rounds)
+ *   deno run -A bench/overhead.ts [--quick] [--rounds N] [PART…]      (parts: pairs below live programs bun; 3 rounds)
  *
  * Every round runs each variant once, in turn, so that what else the machine does meets all of them; a figure is the
  * median of the rounds. Times are of the processors, not of the clock. A tracer that is not installed is left out and said
- * so. `--quick` runs everything once and small, to see that it runs.
+ * so. `--quick` runs every part once and small, to see that it runs.
  */
 import { spawnSync } from "node:child_process";
 import { existsSync, mkdtempSync, rmSync } from "node:fs";
@@ -17,13 +17,14 @@ import { parseArgs } from "node:util";
 import { ensureShim } from "../lib/runtime/shim_file.ts";
 
 const { values: options, positionals } = parseArgs({
-  options: { quick: { type: "boolean", default: false }, rounds: { type: "string", default: "5" } },
+  options: { quick: { type: "boolean", default: false }, rounds: { type: "string", default: "3" } },
   allowPositionals: true,
 });
 const quick = options.quick, rounds = quick ? 1 : Number(options.rounds);
 const file = (name: string) => fileURLToPath(new URL(`overhead/${name}`, import.meta.url));
 const folder = mkdtempSync(join(tmpdir(), "overhead-"));
 const shim = ensureShim(), program = join(folder, "pairs"), library = join(folder, "libpairs.so");
+const interposer = join(folder, "empty.so");
 
 /** A way to run a program: what stands before its command line, and what is in its environment. */
 interface Variant {
@@ -34,6 +35,8 @@ interface Variant {
   readonly base?: string;
   /** What is missing, if it cannot be run. */
   readonly missing?: string | undefined;
+  /** It takes so long that one round must do. */
+  readonly slow?: boolean;
 }
 
 const preloaded = (nframe: number): Variant => ({
@@ -41,6 +44,7 @@ const preloaded = (nframe: number): Variant => ({
   environment: { LD_PRELOAD: shim, TRACEMALLOC_PRELOAD: String(nframe) },
 });
 const untraced: Variant = { name: "untraced" };
+const empty: Variant = { name: "empty interposer", environment: { LD_PRELOAD: interposer } };
 const heaptrack: Variant = {
   name: "heaptrack",
   before: ["heaptrack", "--raw", "-o", join(folder, "heaptrack")],
@@ -52,6 +56,7 @@ const gperftools: readonly Variant[] = [
   {
     name: "gperftools",
     base: "tcmalloc",
+    slow: true,
     environment: {
       LD_PRELOAD: tcmalloc,
       HEAPPROFILE: join(folder, "gperftools"),
@@ -64,15 +69,16 @@ const gperftools: readonly Variant[] = [
   missing: existsSync(tcmalloc) ? undefined : "gperftools (Debian: libgoogle-perftools4)",
 }));
 
-const parts = { pairs, below, live, programs };
+const parts = { pairs, below, live, programs, bun };
 type Part = keyof typeof parts;
 
 try {
   for (const part of positionals) {
     if (!(part in parts)) throw new Error(`there is no part ${part}; there are ${Object.keys(parts).join(", ")}`);
   }
-  compile(program, []);
-  compile(library, ["-shared", "-fPIC"]);
+  compile(program, "pairs.c", []);
+  compile(library, "pairs.c", ["-shared", "-fPIC"]);
+  compile(interposer, "empty.c", ["-shared", "-fPIC"]);
   console.log(
     `${new Date().toISOString().slice(0, 10)}, ${cpus().length} × ${cpus()[0]?.model.trim()}, ${rounds} rounds`,
   );
@@ -86,14 +92,15 @@ try {
 /** (a) Nanoseconds that a tracer adds to malloc and free, together, in a C program. */
 function pairs(): void {
   const many = quick ? 10_000 : 1_000_000, kept = quick ? 10_000 : 1_000_000;
-  const variants = [untraced, preloaded(1), preloaded(25), ...gperftools, heaptrack];
-  const cases: Record<string, readonly string[]> = {
-    "freed at once, depth 5": ["churn", "1", "5", `${many}`],
-    "freed at once, depth 30": ["churn", "1", "30", `${many}`],
-    "freed at once, depth 30, 2 threads": ["churn", "2", "30", `${many}`],
-    "a million live, depth 30": ["kept", "1", "30", `${many / 2}`, `${kept}`],
-    "a million live, depth 30, 2 threads": ["kept", "2", "30", `${many / 2}`, `${kept / 2}`],
-  };
+  const variants = [untraced, empty, preloaded(1), preloaded(25), ...gperftools, heaptrack];
+  const cases: Record<string, readonly string[]> = {};
+  for (const depth of [5, 30]) {
+    for (const threads of [1, 2]) {
+      const name = `depth ${depth}, ${threads} thread${threads > 1 ? "s" : ""}`;
+      cases[`freed at once, ${name}`] = ["churn", `${threads}`, `${depth}`, `${many}`];
+      cases[`a million live, ${name}`] = ["kept", `${threads}`, `${depth}`, `${many / 2}`, `${kept / threads}`];
+    }
+  }
   table(
     "C: ns added to a pair of malloc and free",
     added(variants, cases, (variant, [task = "", threads = "", depth = "", pairs = "0", ...rest]) =>
@@ -103,8 +110,10 @@ function pairs(): void {
         task,
         threads,
         depth,
-        String(Number(pairs) / (variant.name === "gperftools" ? 50 : 1)),
-        ...rest,
+        // At microseconds a call; and of a million live blocks each is one.
+        ...(variant.slow
+          ? [Number(pairs) / 50, ...rest.map((live) => Number(live) / 10)].map(String)
+          : [pairs, ...rest]),
       ])),
   );
 }
@@ -129,7 +138,7 @@ function below(): void {
   const cases: Record<string, readonly string[]> = {
     "freed at once, depth 5": ["churn", "5", `${many}`, "0"],
     "freed at once, depth 30": ["churn", "30", `${many}`, "0"],
-    "kept, depth 30": ["kept", "30", `${many}`, "100000"],
+    "100,000 live, depth 30": ["kept", "30", `${many}`, "100000"],
   };
   table(
     "Below JavaScript (Deno), and in Python: ns added to a pair",
@@ -139,32 +148,52 @@ function below(): void {
   );
 }
 
-/** (c), (d) Blocks that live, and a snapshot of them. */
+/** (c), (d) Blocks that live, beside a hash table of as many rows, and a snapshot of them. */
 function live(): void {
-  const rows = (quick ? [10_000] : [10_000, 1_000_000, 10_000_000]).map((count) => {
+  const pairs = quick ? "1000" : "300000", ours = preloaded(25);
+  const rows = (quick ? [10_000] : [10_000, 100_000, 1_000_000, 10_000_000]).map((count) => {
     const results = Array.from({ length: rounds }, () => ({
       untraced: run(untraced, [program, "live", `${count}`]),
-      ours: run(preloaded(25), [program, "live", `${count}`]),
+      ours: run(ours, [program, "live", `${count}`]),
+      untracedKept: run(untraced, [program, "kept", "1", "5", pairs, `${count}`]),
+      kept: run(ours, [program, "kept", "1", "5", pairs, `${count}`]),
+      table: run(untraced, [program, "table", `${count}`, pairs]),
     }));
-    const ours = (column: number) => median(results.map((result) => result.ours[column]!));
-    const added = ours(0) - median(results.map((result) => result.untraced[0]!));
+    const column = (name: keyof typeof results[number], column: number) =>
+      median(results.map((result) => result[name][column]!));
     return [
       count.toLocaleString("en"),
-      `${added.toFixed(0)} ns`,
-      `${ours(1).toFixed(1)} B`,
-      `${ours(2).toFixed(1)} ms`,
-      `${ours(3).toFixed(1)} ms`,
+      `${(column("ours", 0) - column("untraced", 0)).toFixed(0)} ns`,
+      `${column("table", 0).toFixed(0)} ns`,
+      `${(column("kept", 0) - column("untracedKept", 0)).toFixed(0)} ns`,
+      `${column("table", 1).toFixed(0)} ns`,
+      `${column("ours", 1).toFixed(1)} B`,
+      `${column("ours", 2).toFixed(1)} ms`,
+      `${column("ours", 3).toFixed(1)} ms`,
     ];
   });
-  const head = ["live blocks", "added to each malloc", "tracer's memory a block", "takeSnapshot", "others held up for"];
+  const head = [
+    "live blocks",
+    "added to each malloc",
+    "a hash table's insert",
+    "added to a pair that replaces one at random",
+  ]
+    .concat(
+      "a hash table's delete and insert",
+      "tracer's memory a block",
+      "takeSnapshot",
+      "others held up at once for",
+    );
   table("Live blocks", [head, ...rows]);
 }
 
 /** (b) Whole programs: times as ratios to untraced. */
 function programs(): void {
   const runtime = denoExecutable(), script = file("programs.ts");
-  const names = ["Uint8Array churn", "Uint8Array churn, 30 frames deep", "TextEncoder churn", "HTTP server", "JSON"]
-    .concat("hashing files", "sqlite inserts", "zlib");
+  const names = quick
+    ? ["JSON"]
+    : ["Uint8Array churn", "Uint8Array churn, 30 frames deep", "TextEncoder churn", "HTTP server", "JSON"]
+      .concat("hashing files", "sqlite inserts", "zlib");
   const variants: readonly (Variant & { readonly command: readonly string[] })[] = [
     { ...untraced, command: [runtime, "run", "-A", script] },
     ...[1, 25].map((nframe) => ({
@@ -176,7 +205,7 @@ function programs(): void {
       command: [runtime, "run", "-A", cli(), "run", "--sample", "512KiB", ...traceOptions(25), script],
     },
     { name: "V8's sampling profiler", command: [runtime, "run", "-A", `--preload=${file("v8_sampling.ts")}`, script] },
-    { ...heaptrack, command: [runtime, "run", "-A", script] },
+    { ...heaptrack, slow: true, command: [runtime, "run", "-A", script] },
   ];
   const cases = Object.fromEntries(names.map((name) => [name, [name, quick ? "0.02" : "1"]]));
   const times = measure(variants, cases, (variant, args) => run(variant, [...variant.command, ...args])[1]!);
@@ -191,6 +220,18 @@ function programs(): void {
       ),
     ]),
   ]);
+}
+
+/** (b) The same on Bun, by a benchmark of its own. */
+function bun(): void {
+  const script = fileURLToPath(new URL("bun.ts", import.meta.url));
+  const runtime = fileURLToPath(new URL("../node_modules/.bin/bun", import.meta.url));
+  if (!existsSync(runtime)) return console.log("\nnot installed: Bun (npm run setup)");
+  const { status, stdout, stderr } = spawnSync(runtime, [script, String(rounds), ...(quick ? ["json"] : [])], {
+    encoding: "utf8",
+  });
+  if (status !== 0) throw new Error(`${script}: ${stderr}`);
+  console.log(`\n${stdout.trim()}`);
 }
 
 /** A table of what each variant adds to the variant that it is compared with. */
@@ -225,7 +266,7 @@ function measure<V extends Variant>(
       all: [] as number[],
     }));
     for (let round = 0; round < rounds; round++) {
-      for (const { variant, all } of figures) all.push(runCase(variant, args));
+      for (const { variant, all } of figures) if (!round || !variant.slow) all.push(runCase(variant, args));
     }
     result[name] = Object.fromEntries(figures.map(({ variant, all }) => [variant.name, median(all)]));
   }
@@ -251,13 +292,13 @@ function run({ before = [], environment = {} }: Variant, command: readonly strin
   return line.split(" ").map(Number);
 }
 
-function compile(target: string, flags: readonly string[]): void {
+function compile(target: string, source: string, flags: readonly string[]): void {
   const compiler = process.env["CC"] || "cc";
   const common = "-O2 -g -fno-builtin -fno-omit-frame-pointer -pthread".split(" ");
-  const { status, stderr } = spawnSync(compiler, [...common, ...flags, "-o", target, file("pairs.c")], {
+  const { status, stderr } = spawnSync(compiler, [...common, ...flags, "-o", target, file(source)], {
     encoding: "utf8",
   });
-  if (status !== 0) throw new Error(`${compiler} could not build pairs.c: ${stderr}`);
+  if (status !== 0) throw new Error(`${compiler} could not build ${source}: ${stderr}`);
 }
 
 function cli(): string {

@@ -2,66 +2,14 @@
 
 #include <string.h>
 
+#include "block_pages.h"
 #include "maps.h"
 #include "sampling.h"
 #include "side.h"
 
-#define PAGE_BITS 12
-#ifndef TM_ADDRESS_BITS /* tests have a smaller directory */
-#define TM_ADDRESS_BITS 47
-#define LEAF_BITS 18 /* pages a leaf: a leaf covers 1 GiB and takes 2 MiB of address space */
-#endif
-#define ROOT_BITS (TM_ADDRESS_BITS - PAGE_BITS - LEAF_BITS)
-
 #define MALLOC 0 /* the domain of malloc and its family */
 
-/* ---- words of the directory: 0, or a bucket and what is known of it ---- */
-
-#define LOCKED 1ull
-#define EPOCH 2ull /* differs from `epoch` while a snapshot is still to visit the page */
-#define BUCKET 0x00007ffffffffff0ull
-#define KIND_SHIFT 47
-#define COUNT_SHIFT 51
-#define ONE_BLOCK (1ull << COUNT_SHIFT)
-
-static inline unsigned kind_of(uint64_t word) { return (unsigned)(word >> KIND_SHIFT) & 15; }
-static inline unsigned count_of(uint64_t word) { return (unsigned)(word >> COUNT_SHIFT); }
-static inline uint64_t *entries_of(uint64_t word) { return (uint64_t *)(word & BUCKET); }
-
-/*
- * A bucket of a kind has 2 << kind entries; the largest has one for each address in the page that is a multiple of 8. It
- * is replaced by a larger one when only an eighth is empty: of 2, then 8, then twice as many each time.
- */
-#define KINDS 9
-#define OFFSET_BITS (PAGE_BITS - 3)
-static inline unsigned capacity_of(unsigned kind) { return 2u << kind; }
-static inline unsigned most_in(unsigned kind) { return kind == KINDS - 1 ? capacity_of(kind) : capacity_of(kind) - (capacity_of(kind) >> 3); }
-
-/* Buckets up to this kind stay with their page when it has no more blocks: it will most likely have some again. */
-#define KEPT_KIND 3
-
-/* ---- entries: 0, or node, offset in the page, size ---- */
-
-#define SIZE_BITS 28
-#define SIZE_ELSEWHERE ((1ull << SIZE_BITS) - 1) /* too large: it stands in the side table */
-#define NODE_SHIFT (SIZE_BITS + OFFSET_BITS)
-
-_Static_assert(TM_NODE_MARK < 1ull << (64 - NODE_SHIFT), "a node fits an entry");
-
-static inline uint64_t entry_with(uint32_t node, unsigned offset, uint64_t size) {
-    return (uint64_t)node << NODE_SHIFT | (uint64_t)offset << SIZE_BITS | size;
-}
-static inline unsigned offset_of(uint64_t entry) { return (unsigned)(entry >> SIZE_BITS) & ((1u << OFFSET_BITS) - 1); }
-static inline uint64_t size_of(uint64_t entry) { return entry & SIZE_ELSEWHERE; }
-static inline uint32_t node_of(uint64_t entry) { return (uint32_t)(entry >> NODE_SHIFT); }
-/* Is it a block with all that is known of it? */
-static inline bool is_block(uint64_t entry) { return entry && size_of(entry) != SIZE_ELSEWHERE && node_of(entry) != TM_NODE_MARK; }
-
-/* Blocks of a page are at multiples of 8; the side table takes any address. */
-static inline bool fits_a_page(uintptr_t address) { return !(address & 7) && !(address >> TM_ADDRESS_BITS); }
-static inline unsigned offset_in_page(uintptr_t address) { return (unsigned)(address >> 3) & ((1u << OFFSET_BITS) - 1); }
-
-static inline unsigned place_of(unsigned offset, unsigned kind) { return offset >> (OFFSET_BITS - 1 - kind); }
+#define SMALL 1024
 
 static uint64_t lost;
 static void note_lost(void) { __atomic_add_fetch(&lost, 1, __ATOMIC_RELAXED); }
@@ -125,59 +73,39 @@ static void bucket_drop(uint64_t *entries, unsigned kind) {
     tm_lock_drop(&bucket_lock);
 }
 
-/* ---- entries of a bucket ---- */
-
-/* The entry with the offset, or the empty one where it would be; NULL: it is not there, and the bucket is full. */
-static inline uint64_t *bucket_slot(uint64_t word, unsigned offset) {
-    uint64_t *entries = entries_of(word);
-    unsigned mask = capacity_of(kind_of(word)) - 1, at = place_of(offset, kind_of(word));
-    for (unsigned left = mask + 1; left > 0; left--, at = (at + 1) & mask)
-        if (!entries[at] || offset_of(entries[at]) == offset) return &entries[at];
-    return NULL;
-}
-
 /* The word with a larger bucket, or 0. */
 static __attribute__((noinline)) uint64_t bucket_grown(uint64_t word) {
-    unsigned kind = kind_of(word), larger_kind = kind ? kind + 1 : 2;
+    unsigned kind = kind_of(word), larger_kind = kind + 1;
     uint64_t *from = entries_of(word), *to = bucket_new(larger_kind);
     if (!to) return 0;
-    uint64_t larger = (word & ~(BUCKET | 15ull << KIND_SHIFT)) | (uint64_t)(uintptr_t)to | (uint64_t)larger_kind << KIND_SHIFT;
+    uint64_t larger = with_bucket(word, to, larger_kind);
     for (unsigned i = 0; i < capacity_of(kind); i++)
-        if (from[i]) *bucket_slot(larger, offset_of(from[i])) = from[i];
+        if (from[i]) *bucket_room(larger, offset_of(from[i])) = from[i];
     memset(from, 0, capacity_of(kind) * sizeof *from);
     bucket_drop(from, kind);
     return larger;
 }
 
-/* Empties an entry, and moves up those behind it that would not be found any more. */
 static inline uint64_t bucket_remove(uint64_t word, uint64_t *slot) {
-    uint64_t *entries = entries_of(word);
-    unsigned kind = kind_of(word), mask = capacity_of(kind) - 1, hole = (unsigned)(slot - entries);
-    for (unsigned at = (hole + 1) & mask, left = mask; left > 0 && entries[at]; left--, at = (at + 1) & mask) {
-        unsigned from_home = (at - place_of(offset_of(entries[at]), kind)) & mask;
-        if (from_home < ((at - hole) & mask)) continue;
-        entries[hole] = entries[at];
-        hole = at;
-    }
-    entries[hole] = 0;
+    *slot = 0;
     word -= ONE_BLOCK;
-    if (count_of(word) || kind <= KEPT_KIND) return word;
-    bucket_drop(entries, kind);
+    if (tm_likely(count_of(word) || kind_of(word) <= KEPT_KIND)) return word;
+    bucket_drop(entries_of(word), kind_of(word));
     __atomic_sub_fetch(&pages_used, 1, __ATOMIC_RELAXED);
     return 0;
 }
 
 /* ---- the directory ---- */
 
-static uint64_t *root[1 << ROOT_BITS];
+uint64_t *tm_page_root[1 << ROOT_BITS];
 static tm_lock root_lock;
 
 static uint64_t *leaf_new(uintptr_t index) {
     tm_lock_take(&root_lock);
-    uint64_t *leaf = root[index];
+    uint64_t *leaf = tm_page_root[index];
     if (!leaf) {
         leaf = os_map(sizeof(uint64_t) << LEAF_BITS);
-        __atomic_store_n(&root[index], leaf, __ATOMIC_RELEASE);
+        __atomic_store_n(&tm_page_root[index], leaf, __ATOMIC_RELEASE);
     }
     tm_lock_drop(&root_lock);
     return leaf;
@@ -186,19 +114,15 @@ static uint64_t *leaf_new(uintptr_t index) {
 static inline uint64_t *page_of(uintptr_t address, bool make) {
     uintptr_t index = address >> (PAGE_BITS + LEAF_BITS);
     if (tm_unlikely(index >> ROOT_BITS)) return NULL;
-    uint64_t *leaf = __atomic_load_n(&root[index], __ATOMIC_ACQUIRE);
+    uint64_t *leaf = __atomic_load_n(&tm_page_root[index], __ATOMIC_ACQUIRE);
     if (tm_unlikely(!leaf)) {
         if (!make || !(leaf = leaf_new(index))) return NULL;
     }
     return &leaf[(address >> PAGE_BITS) & ((1ul << LEAF_BITS) - 1)];
 }
 
-static inline void prefetch_slot(uint64_t word, unsigned offset) {
-    __builtin_prefetch(entries_of(word) + place_of(offset, kind_of(word)), 1);
-}
-
 static uint64_t save(uint64_t word);
-static uint64_t epoch; /* changes with the gate closed */
+uint64_t tm_page_epoch;
 
 /* The word, to be given back by page_unlock(). What a snapshot still needs of the page is saved. */
 static inline uint64_t page_lock(uint64_t *page, unsigned offset) {
@@ -207,13 +131,11 @@ static inline uint64_t page_lock(uint64_t *page, unsigned offset) {
         /* The entry is fetched while the lock is waited for, which nothing behind it can overtake. */
         prefetch_slot(word, offset);
         if (tm_likely(__atomic_compare_exchange_n(page, &word, word | LOCKED, true, __ATOMIC_ACQUIRE, __ATOMIC_RELAXED)))
-            return tm_likely((word & EPOCH) == epoch) ? word : save(word);
+            return tm_likely((word & EPOCH) == tm_page_epoch) ? word : save(word);
         if (spins & 63) __builtin_ia32_pause();
         else os_yield();
     }
 }
-
-static inline void page_unlock(uint64_t *page, uint64_t word) { __atomic_store_n(page, word, __ATOMIC_RELEASE); }
 
 /* ---- the table ---- */
 
@@ -222,39 +144,30 @@ static inline int64_t traced_bytes(uint64_t size) {
     return (int64_t)(tm_likely(!tm_sample_bytes) ? size : (uint64_t)((double)size * tm_sample_weight(size)));
 }
 
-bool tm_block_possible(uintptr_t address) {
-    if (tm_unlikely(!fits_a_page(address))) return true;
-    const uint64_t *page = page_of(address, false);
-    return page && count_of(__atomic_load_n(page, __ATOMIC_RELAXED));
-}
-
-void tm_block_prefetch(uintptr_t address) {
-    if (tm_unlikely(!fits_a_page(address))) return;
-    const uint64_t *page = page_of(address, false);
-    if (tm_likely(page != NULL)) prefetch_slot(__atomic_load_n(page, __ATOMIC_RELAXED), offset_in_page(address));
-}
-
 /* Puts an entry into a page; *old is the one that was there, or 0. False: no memory. */
 static inline bool page_put(uint64_t *page, unsigned offset, uint64_t fresh, uint64_t *old) {
     uint64_t word = page_lock(page, offset), *slot = NULL;
     if (tm_unlikely(!entries_of(word))) {
-        word = epoch | (uint64_t)(uintptr_t)bucket_new(0);
-        __atomic_add_fetch(&pages_used, entries_of(word) != NULL, __ATOMIC_RELAXED);
-    }
-    if (tm_likely(entries_of(word) != NULL)) {
-        slot = bucket_slot(word, offset);
-        if (tm_unlikely(!slot || (!*slot && count_of(word) == most_in(kind_of(word))))) {
-            uint64_t larger = bucket_grown(word);
-            if (larger) {
-                word = larger;
-                slot = bucket_slot(word, offset);
-            }
+        unsigned kind = size_of(fresh) < SMALL; /* a page of large blocks has few */
+        uint64_t *entries = bucket_new(kind);
+        if (entries) {
+            word = with_bucket(tm_page_epoch, entries, kind);
+            __atomic_add_fetch(&pages_used, 1, __ATOMIC_RELAXED);
         }
     }
-    if (tm_likely(slot != NULL)) {
-        *old = *slot;
-        if (tm_likely(!*slot)) word += ONE_BLOCK;
-        *slot = fresh;
+    if (tm_likely(entries_of(word) != NULL)) {
+        slot = bucket_find(word, offset);
+        if (tm_likely(!slot)) {
+            while (tm_unlikely(!(slot = bucket_room(word, offset)))) {
+                uint64_t larger = bucket_grown(word);
+                if (!larger) break;
+                word = larger;
+            }
+            if (tm_likely(slot != NULL)) word += ONE_BLOCK;
+        } else {
+            *old = *slot;
+        }
+        if (tm_likely(slot != NULL)) *slot = fresh;
     }
     page_unlock(page, word);
     return slot != NULL;
@@ -305,7 +218,7 @@ bool tm_block_take(tm_thread *self, uintptr_t address, uint64_t *size, uint32_t 
         uint64_t *page = page_of(address, false);
         if (!page || !count_of(__atomic_load_n(page, __ATOMIC_RELAXED))) return false;
         unsigned offset = offset_in_page(address);
-        uint64_t word = page_lock(page, offset), *slot = entries_of(word) ? bucket_slot(word, offset) : NULL;
+        uint64_t word = page_lock(page, offset), *slot = entries_of(word) ? bucket_find(word, offset) : NULL;
         uint64_t entry = slot ? *slot : 0;
         if (tm_likely(entry)) word = bucket_remove(word, slot);
         page_unlock(page, word);
@@ -326,7 +239,7 @@ bool tm_block_find(uintptr_t address, uint64_t *size, uint32_t *node) {
     if (!page) return false;
     unsigned offset = offset_in_page(address);
     uint64_t word = page_lock(page, offset);
-    const uint64_t *slot = entries_of(word) ? bucket_slot(word, offset) : NULL;
+    const uint64_t *slot = entries_of(word) ? bucket_find(word, offset) : NULL;
     uint64_t entry = slot ? *slot : 0;
     page_unlock(page, word);
     *size = size_of(entry);
@@ -392,7 +305,7 @@ bool tm_blocks_freeze(void) {
     for (size_t i = 0; i < capacity; i++)
         if (side[i].node) save_block(side[i].domain, side[i].size, side[i].node);
     tm_maps_each(save_map, NULL);
-    epoch ^= EPOCH;
+    tm_page_epoch ^= EPOCH;
     return !saving_failed;
 }
 
@@ -401,7 +314,7 @@ static void visit_page(uint64_t *page, tm_block_visitor *each, void *context) {
     uint64_t copy[1 << OFFSET_BITS], word;
     for (unsigned spins = 1;; spins++) {
         word = __atomic_load_n(page, __ATOMIC_RELAXED) & ~LOCKED;
-        if (!word || (word & EPOCH) == epoch) return;
+        if (!word || (word & EPOCH) == tm_page_epoch) return;
         if (__atomic_compare_exchange_n(page, &word, word | LOCKED, true, __ATOMIC_ACQUIRE, __ATOMIC_RELAXED)) break;
         if (!(spins & 63)) os_yield();
     }
@@ -414,7 +327,7 @@ static void visit_page(uint64_t *page, tm_block_visitor *each, void *context) {
 
 bool tm_blocks_each_frozen(tm_block_visitor *each, void *context) {
     for (uintptr_t i = 0; i < 1ul << ROOT_BITS; i++) {
-        uint64_t *leaf = __atomic_load_n(&root[i], __ATOMIC_ACQUIRE);
+        uint64_t *leaf = __atomic_load_n(&tm_page_root[i], __ATOMIC_ACQUIRE);
         for (uintptr_t j = 0; leaf && j < 1ul << LEAF_BITS; j++)
             if (__atomic_load_n(&leaf[j], __ATOMIC_RELAXED)) visit_page(&leaf[j], each, context);
     }
@@ -435,8 +348,8 @@ bool tm_blocks_each_frozen(tm_block_visitor *each, void *context) {
 
 void tm_blocks_each(tm_block_visitor *each, void *context) {
     for (uintptr_t i = 0; i < 1ul << ROOT_BITS; i++)
-        for (uintptr_t j = 0; root[i] && j < 1ul << LEAF_BITS; j++) {
-            uint64_t word = root[i][j];
+        for (uintptr_t j = 0; tm_page_root[i] && j < 1ul << LEAF_BITS; j++) {
+            uint64_t word = tm_page_root[i][j];
             const uint64_t *entries = entries_of(word);
             for (unsigned k = 0; count_of(word) && k < capacity_of(kind_of(word)); k++)
                 if (is_block(entries[k])) each(MALLOC, size_of(entries[k]), node_of(entries[k]), context);
@@ -461,7 +374,7 @@ uint64_t tm_blocks_count(void) {
 
 void tm_blocks_clear(void) {
     for (uintptr_t i = 0; i < 1ul << ROOT_BITS; i++)
-        if (root[i]) os_discard(root[i], sizeof(uint64_t) << LEAF_BITS);
+        if (tm_page_root[i]) os_discard(tm_page_root[i], sizeof(uint64_t) << LEAF_BITS);
     while (slabs) {
         slab *next = slabs->next;
         os_unmap(slabs, SLAB_BYTES);

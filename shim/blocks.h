@@ -15,10 +15,6 @@
 /* Marks a block that is none of the program's, of size 0, so that its end is seen: it is taken, and never visited. */
 #define TM_NODE_MARK ((uint32_t)TM_MOST_NODES)
 
-/* False: no block is known in the page of the address, nor can be. At any time, by any thread. */
-bool tm_block_possible(uintptr_t address);
-/* Fetches what tm_block_put() will need: to be called when the address is known, with work left to do before. */
-void tm_block_prefetch(uintptr_t address);
 /* Records a block; replaces one at the same address, which the tracer must have missed the end of. */
 void tm_block_put(tm_thread *self, uintptr_t address, uint64_t size, uint32_t node);
 /* Forgets the block, if it is known. */

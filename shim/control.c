@@ -42,6 +42,7 @@ int32_t tracemalloc_start(uint32_t nframe, uint32_t flags) {
         } else {
             tm_traceback_limit = nframe;
             tm_mixed_stacks = flags & TM_START_MIXED;
+            tm_plain_unless(TM_COUNTS, tm_allocated != NULL);
             tm_thread_install_fork_handlers();
             tm_gate_close();
             tm_traced_reset(true);
@@ -63,6 +64,7 @@ int32_t tracemalloc_sample(uint32_t bytes) {
     bool tracing = tm_gate != TM_GATE_OFF;
     if (!tracing) {
         __atomic_store_n(&tm_sample_bytes, bytes > 1 ? bytes : 0, __ATOMIC_RELAXED);
+        tm_plain_unless(TM_SAMPLES, bytes > 1);
         tracemalloc_mimalloc_sample(bytes > 1 ? bytes : 1);
     }
     tm_lock_drop(&tm_control_lock);
@@ -130,6 +132,7 @@ void tracemalloc_reset_peak(void) {
 void tracemalloc_mute(int32_t on) {
     tm_thread *self = tm_self ? tm_self : tm_thread_attach();
     if (!self) return;
+    self->steady = 0;
     if (on) self->muted++;
     else if (self->muted) self->muted--;
 }

@@ -12,7 +12,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "blocks.h"
+#include "block_pages.h"
 #include "js_heap.h"
 #include "maps.h"
 #include "sampling.h"
@@ -80,8 +80,7 @@ void tm_hooks_resolve(void) {
 #define FRAME ((const uint64_t *)__builtin_frame_address(0))
 
 /* The program sees the errno that the real function left. */
-static inline __attribute__((always_inline)) void record(void *block, size_t size, const uint64_t *fp) {
-    if (tm_unlikely(!block)) return;
+static __attribute__((noinline)) void record_slowly(void *block, size_t size, const uint64_t *fp) {
     bool chosen = true;
     if (tm_unlikely(tm_sampling())) {
         chosen = __atomic_load_n(&tm_gate, __ATOMIC_RELAXED) != TM_GATE_OFF && tm_sampled(size);
@@ -89,7 +88,6 @@ static inline __attribute__((always_inline)) void record(void *block, size_t siz
     }
     tm_thread *self = tm_enter();
     if (!self) return;
-    tm_block_prefetch((uintptr_t)block);
     if (tm_unlikely(tm_js_heap_looks(size)) && tm_js_heap_malloc(self, (uintptr_t)block, size, fp)) return tm_leave(self);
     if (tm_likely(chosen && !self->muted)) {
         uint32_t node = tm_traceback(self, fp);
@@ -99,7 +97,22 @@ static inline __attribute__((always_inline)) void record(void *block, size_t siz
     tm_leave(self);
 }
 
-static inline __attribute__((always_inline)) bool forget(void *block, uint64_t *size, uint32_t *node) {
+static inline __attribute__((always_inline)) void record(void *block, size_t size, const uint64_t *fp) {
+    if (tm_unlikely(!block)) return;
+    if (tm_unlikely(!tm_plain)) {
+        bool over = tm_sampling() ? !tm_js_heap_looks(size) && tm_passed_over(size) : tm_gate == TM_GATE_OFF;
+        return tm_likely(over) ? (void)0 : record_slowly(block, size, fp);
+    }
+    tm_thread *self = tm_enter_plain();
+    if (tm_unlikely(!self)) return record_slowly(block, size, fp);
+    uint32_t node = 0;
+    if (tm_likely(self->steady == tm_steady)) node = self->thread_node;
+    else if (tm_likely(!self->muted)) node = tm_traceback(self, fp);
+    if (tm_likely(node)) tm_block_put_fast(self, (uintptr_t)block, size, node);
+    tm_leave(self);
+}
+
+static bool forget(void *block, uint64_t *size, uint32_t *node) {
     if (!tm_block_possible((uintptr_t)block)) return false;
     tm_thread *self = tm_enter();
     if (!self) return false;
@@ -137,16 +150,28 @@ HOOK void *tm_hook_calloc(size_t count, size_t size) {
     return block;
 }
 
-HOOK void tm_hook_free(void *block) {
+static __attribute__((noinline)) void free_slowly(void *block) {
     uint64_t size;
     uint32_t node;
-    if (!block) return;
-    /* What allocators keep before a block is fetched while the tracer waits for its own memory. */
-    __builtin_prefetch((char *)block - 16, 1);
     forget(block, &size, &node);
     if (tm_unlikely(is_early(block))) return;
     void (*next)(void *) = NEXT(free);
     if (tm_likely(next != NULL)) next(block);
+}
+
+HOOK void tm_hook_free(void *block) {
+    if (!block) return;
+    if (tm_likely(tm_plain)) {
+        tm_thread *self = tm_enter_plain();
+        if (tm_likely(self != NULL)) {
+            bool taken = tm_block_take_fast(self, (uintptr_t)block);
+            tm_leave(self);
+            if (tm_likely(taken)) return tm_next.free(block);
+        }
+    } else if (tm_likely(!tm_block_possible((uintptr_t)block) && !is_early(block) && tm_next.free)) {
+        return tm_next.free(block);
+    }
+    free_slowly(block);
 }
 
 static inline __attribute__((always_inline)) void *reallocate(void *block, size_t size, const uint64_t *fp) {

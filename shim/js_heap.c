@@ -217,6 +217,7 @@ static void want(void) {
     else if (interval) sizes = (tm_js_heap_sizes){layout.bytes, 0};
     __atomic_store_n(&tm_js_heap_wanted.first, sizes.first, __ATOMIC_RELAXED);
     __atomic_store_n(&tm_js_heap_wanted.more, sizes.more, __ATOMIC_RELAXED);
+    tm_plain_unless(TM_READS_ENGINE, sizes.first != SIZE_MAX);
 }
 
 static void returns_of(const tm_thread *self, const uint64_t *fp, uintptr_t out[RETURNS]) {

@@ -357,6 +357,7 @@ int32_t tracemalloc_jsc_begin(void) {
 
 int32_t tracemalloc_jsc_end(void) {
     tm_jsc_ready = tm_jsc_calibrated();
+    tm_steady_change();
     __atomic_store_n(&calibration, DONE, __ATOMIC_SEQ_CST);
     return tm_jsc_ready ? TM_OK : TM_ERROR_CALIBRATION;
 }

@@ -25,15 +25,18 @@ extern __thread tm_sampler tm_own_sampler __attribute__((tls_model("initial-exec
 
 bool tm_sample_next(int64_t bytes);
 
-/* Where blocks are sampled: is one of this size to be recorded? */
-static inline bool tm_sampled(uint64_t size) {
+/* Is there no point in the next so many bytes? Then they are gone. */
+static inline bool tm_passed_over(uint64_t size) {
     int64_t bytes = size ? (int64_t)size : 1;
     tm_sampler *own = &tm_own_sampler;
-    if (tm_likely(own->interval == tm_sample_interval() && own->left >= bytes)) {
-        own->left -= bytes;
-        return false;
-    }
-    return tm_sample_next(bytes);
+    if (tm_unlikely(own->interval != tm_sample_interval() || own->left < bytes)) return false;
+    own->left -= bytes;
+    return true;
+}
+
+/* Where blocks are sampled: is one of this size to be recorded? */
+static inline bool tm_sampled(uint64_t size) {
+    return !tm_likely(tm_passed_over(size)) && tm_sample_next(size ? (int64_t)size : 1);
 }
 
 /* How many blocks one that was recorded stands for; 1 where all are. */

@@ -8,6 +8,8 @@
 
 volatile uint32_t tm_gate __attribute__((aligned(64))) = TM_GATE_OFF;
 bool tm_gate_fenced;
+volatile uint32_t tm_plain;
+uint32_t tm_steady = 1;
 __thread tm_thread *tm_self __attribute__((tls_model("initial-exec")));
 
 static tm_thread *records[MOST_THREADS];
@@ -72,6 +74,7 @@ tm_thread *tm_thread_attach(void) {
     if (record) {
         record->id = id;
         __atomic_store_n(&record->busy, 0, __ATOMIC_RELAXED);
+        record->steady = 0;
         record->calls = 0;
         record->thread_node = 0;
         record->muted = 0;
@@ -114,6 +117,27 @@ void tm_hide_end(tm_thread *self) {
 static tm_lock gate_lock;
 tm_lock tm_control_lock;
 
+static tm_lock plain_lock; /* the innermost */
+static uint32_t not_plain;
+
+/* With plain_lock. */
+static void set_gate(uint32_t gate) {
+    if (gate != TM_GATE_OPEN) __atomic_store_n(&tm_plain, 0, __ATOMIC_SEQ_CST);
+    __atomic_store_n(&tm_gate, gate, __ATOMIC_SEQ_CST);
+    if (gate == TM_GATE_OPEN) __atomic_store_n(&tm_plain, !not_plain && !tm_gate_fenced, __ATOMIC_SEQ_CST);
+}
+
+void tm_plain_unless(uint32_t wanted, bool on) {
+    tm_lock_take(&plain_lock);
+    not_plain = on ? not_plain | wanted : not_plain & ~wanted;
+    set_gate(tm_gate);
+    tm_lock_drop(&plain_lock);
+}
+
+void tm_steady_change(void) {
+    if (!__atomic_add_fetch(&tm_steady, 1, __ATOMIC_RELAXED)) __atomic_add_fetch(&tm_steady, 1, __ATOMIC_RELAXED);
+}
+
 bool tm_gate_wait(tm_thread *self) {
     for (;;) {
         uint32_t gate = __atomic_load_n(&tm_gate, __ATOMIC_ACQUIRE);
@@ -131,7 +155,10 @@ bool tm_gate_close(void) {
     tm_lock_take(&gate_lock);
     /* What this thread allocates while the gate is closed must not wait for the gate. */
     if (tm_self) tm_self->busy = TM_HIDDEN;
-    uint32_t before = __atomic_exchange_n(&tm_gate, TM_GATE_CLOSED, __ATOMIC_SEQ_CST);
+    tm_lock_take(&plain_lock);
+    uint32_t before = tm_gate;
+    set_gate(TM_GATE_CLOSED);
+    tm_lock_drop(&plain_lock);
     /* While tracing is off nobody is inside, and whoever saw it on has passed the barrier that turned it off. */
     if (before != TM_GATE_OFF && !os_barrier_all() && !tm_gate_fenced) {
         /* From now on every thread fences for itself; those inside without a fence are out within a moment. */
@@ -151,7 +178,9 @@ bool tm_gate_close(void) {
 }
 
 tm_thread *tm_gate_open_hidden(bool tracing) {
-    __atomic_store_n(&tm_gate, tracing ? TM_GATE_OPEN : TM_GATE_OFF, __ATOMIC_SEQ_CST);
+    tm_lock_take(&plain_lock);
+    set_gate(tracing ? TM_GATE_OPEN : TM_GATE_OFF);
+    tm_lock_drop(&plain_lock);
     os_wake_all(&tm_gate);
     tm_lock_drop(&gate_lock);
     return tm_self;
@@ -179,7 +208,7 @@ static int64_t others(const tm_thread *self) {
 }
 
 void tm_flush(tm_thread *self) {
-    int64_t delta = self->delta, high = self->high;
+    int64_t delta = self->delta, high = delta > self->high ? delta : self->high;
     int64_t before = __atomic_fetch_add(&flushed, delta, __ATOMIC_RELAXED);
     __atomic_store_n(&self->delta, 0, __ATOMIC_RELAXED);
     self->high = 0;
@@ -225,7 +254,7 @@ static void after_fork(void) {
 static void after_fork_in_child(void) {
     os_forked();
     /* Nobody is inside the tables, but a thread that is gone may have been on its way there. */
-    records_lock = 0;
+    records_lock = plain_lock = 0;
     for (uint32_t i = 0; i < record_count; i++) {
         if (records[i] == tm_self) {
             records[i]->id = os_thread_id();

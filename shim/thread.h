@@ -11,24 +11,29 @@ struct tm_tasks;
 #define TM_FRAMES_A_THREAD (2u * 65536)
 
 typedef struct tm_thread {
-    /* Not 0 while the thread is inside the tracer: stops re-entry, and the gate waits for it. See TM_BUSY. */
+    /*
+     * The first line is what every call reads and writes. This is not 0 while the thread is inside the tracer: stops re-entry,
+     * and the gate waits for it. See TM_BUSY.
+     */
     volatile uint32_t busy;
-    int32_t id; /* 0: the record is free */
-    uint32_t index;
-    uint32_t generation;  /* of the tables that the cached indexes below belong to */
-    uint32_t incarnation; /* counts the threads that the record was of: what others keep of the one before is void */
+    uint32_t steady;      /* equals tm_steady: all that is allocated here has the traceback thread_node */
     uint32_t thread_node; /* traceback of blocks on this thread with no JavaScript; 0: not known yet */
-    uint64_t calls;
-    /* Bytes recorded less bytes forgotten since the last flush, and the highest that was. */
+    uint32_t generation;  /* of the tables that the cached indexes belong to */
+    /* Bytes recorded less bytes forgotten since the last flush, and the highest that was before it last fell. */
     int64_t delta, high;
+    uint64_t *latest; /* where the block table has a block that the thread allocated; only to be compared */
     uintptr_t stack_low, stack_high;
+    uint32_t calls;
+    uint16_t muted;       /* what the thread allocates now is the tracer's own: tracemalloc_mute() */
+    bool ran_javascript;  /* JavaScript was on its stack before */
+    int32_t id;           /* 0: the record is free */
+    uint32_t index;
+    uint32_t incarnation; /* counts the threads that the record was of: what others keep of the one before is void */
+    uint32_t lost_nested;
     struct tm_v8_thread *v8; /* NULL until JavaScript runs here */
     struct tm_tasks *tasks;  /* NULL until it is at work on one */
     uintptr_t vm;            /* JavaScriptCore's, of this thread; 0: none is known */
     uint32_t *frames;        /* room for TM_FRAMES_A_THREAD, and the walk before; with a VM */
-    uint64_t lost_nested;
-    uint32_t muted;      /* what the thread allocates now is the tracer's own: tracemalloc_mute() */
-    bool ran_javascript; /* JavaScript was on its stack before */
     char name[16];
 } tm_thread;
 
@@ -39,6 +44,17 @@ enum { TM_BUSY = 1, TM_HIDDEN = 2 };
 enum { TM_GATE_OFF = 0, TM_GATE_OPEN = 1, TM_GATE_CLOSED = 2 };
 extern volatile uint32_t tm_gate;
 extern bool tm_gate_fenced; /* threads fence for themselves: the kernel cannot do it for them */
+
+/*
+ * The gate is open, and nothing is wanted but that every block is recorded: no sampling, no domain of the engine's, no count of
+ * what was ever allocated, no fence. Cleared before the gate is closed.
+ */
+extern volatile uint32_t tm_plain __attribute__((visibility("hidden")));
+enum { TM_SAMPLES = 1, TM_READS_ENGINE = 2, TM_COUNTS = 4 };
+void tm_plain_unless(uint32_t wanted, bool on);
+/* Changes when threads may not have one traceback for all any more. Never 0. */
+extern uint32_t tm_steady;
+void tm_steady_change(void);
 
 extern __thread tm_thread *tm_self __attribute__((tls_model("initial-exec")));
 
@@ -74,6 +90,17 @@ static inline void tm_leave(tm_thread *self) {
     __atomic_store_n(&self->busy, 0, __ATOMIC_RELEASE);
 }
 
+/* tm_enter() where tm_plain is true; NULL: it is not, or there is more to it. */
+static inline __attribute__((always_inline)) tm_thread *tm_enter_plain(void) {
+    tm_thread *self = tm_self;
+    if (tm_unlikely(!self || self->busy)) return NULL;
+    __atomic_store_n(&self->busy, TM_BUSY, __ATOMIC_RELAXED);
+    __atomic_signal_fence(__ATOMIC_SEQ_CST);
+    if (tm_likely(__atomic_load_n(&tm_plain, __ATOMIC_ACQUIRE))) return self;
+    tm_leave(self);
+    return NULL;
+}
+
 /* Keeps the calling thread's own allocations out of the traces; to be paired. */
 tm_thread *tm_hide_begin(void);
 void tm_hide_end(tm_thread *self);
@@ -102,11 +129,23 @@ void tm_each_thread(void (*each)(tm_thread *thread, void *context), void *contex
 
 void tm_flush(tm_thread *self);
 
-static inline void tm_account(tm_thread *self, int64_t bytes) {
+/* Others add the deltas up. The highest is seen to when it is about to fall. */
+static inline void tm_account_more(tm_thread *self, int64_t bytes) {
     int64_t delta = self->delta + bytes;
-    __atomic_store_n(&self->delta, delta, __ATOMIC_RELAXED); /* others add it up */
-    if (delta > self->high) self->high = delta;
-    if (tm_unlikely((uint64_t)(delta + TM_FLUSH_BYTES) > 2 * TM_FLUSH_BYTES)) tm_flush(self);
+    __atomic_store_n(&self->delta, delta, __ATOMIC_RELAXED);
+    if (tm_unlikely(delta > TM_FLUSH_BYTES)) tm_flush(self);
+}
+
+static inline void tm_account_less(tm_thread *self, int64_t bytes) {
+    int64_t before = self->delta, delta = before - bytes;
+    if (before > self->high) self->high = before;
+    __atomic_store_n(&self->delta, delta, __ATOMIC_RELAXED);
+    if (tm_unlikely(delta < -TM_FLUSH_BYTES)) tm_flush(self);
+}
+
+static inline void tm_account(tm_thread *self, int64_t bytes) {
+    if (bytes >= 0) tm_account_more(self, bytes);
+    else tm_account_less(self, -bytes);
 }
 
 /* The size now, while threads go on. */

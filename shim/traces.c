@@ -2,6 +2,8 @@
 
 #include <string.h>
 
+#include "thread.h"
+
 /* The most of each; less where address space is short (tm_arena_reserve). */
 #define MOST_STRING_BYTES (256ul << 20)
 #define MOST_STRINGS (1ul << 22)
@@ -139,6 +141,7 @@ void tm_tree_clear(void) {
         plant_tree();
     }
     tm_traces_generation++;
+    tm_steady_change();
 }
 
 void tm_traces_clear(void) {
@@ -151,6 +154,7 @@ void tm_traces_clear(void) {
     tm_allocated = NULL;
     for (size_t i = 0; i < sizeof all / sizeof *all; i++) column_drop(all[i]);
     tm_traces_generation++;
+    tm_steady_change();
 }
 
 static size_t index_bytes(const hash_index *index) {
@@ -272,33 +276,37 @@ static uint64_t hash_frame(const tm_frame_row *row) {
 
 static uint64_t hash_of_frame(uint32_t row) { return hash_frame((const tm_frame_row *)frames.rows + row); }
 
+static inline uint32_t find_frame(const index_slots *slots, uint64_t hash, const tm_frame_row *wanted) {
+    const tm_frame_row *rows = frames.rows;
+    for (uint32_t at = (uint32_t)(hash >> 32) & slots->mask;; at = (at + 1) & slots->mask) {
+        uint32_t row = __atomic_load_n(&slots->slot[at], __ATOMIC_ACQUIRE);
+        if (!row || !memcmp(&rows[row - 1], wanted, sizeof *wanted)) return row;
+    }
+}
+
 static uint32_t intern_frame(tm_frame_row wanted, uint32_t seen_in) {
     uint64_t hash = hash_frame(&wanted);
-    uint32_t result = FRAME_MEMORY;
-    tm_lock_take(&traces_lock);
-    if (index_reserve(&frame_index, hash_of_frame)) {
-        index_slots *slots = frame_index.slots;
-        uint32_t found = 0;
-        for (uint32_t at = (uint32_t)(hash >> 32) & slots->mask; slots->slot[at]; at = (at + 1) & slots->mask)
-            if (!memcmp((tm_frame_row *)frames.rows + slots->slot[at] - 1, &wanted, sizeof wanted)) {
-                found = slots->slot[at];
-                break;
+    const index_slots *slots = __atomic_load_n(&frame_index.slots, __ATOMIC_ACQUIRE);
+    uint32_t found = tm_likely(slots != NULL) ? find_frame(slots, hash, &wanted) : 0;
+    if (tm_unlikely(!found)) {
+        tm_lock_take(&traces_lock);
+        if (index_reserve(&frame_index, hash_of_frame)) {
+            found = find_frame(frame_index.slots, hash, &wanted);
+            if (!found && frames.count < frames.most) {
+                ((tm_frame_row *)frames.rows)[frames.count] = wanted;
+                ((uint8_t *)tiers.rows)[frames.count] = 0;
+                publish(&tiers);
+                publish(&frames);
+                found = frames.count;
+                index_insert(&frame_index, hash, found - 1);
             }
-        if (!found && frames.count < frames.most) {
-            ((tm_frame_row *)frames.rows)[frames.count] = wanted;
-            ((uint8_t *)tiers.rows)[frames.count] = 0;
-            publish(&tiers);
-            publish(&frames);
-            found = frames.count;
-            index_insert(&frame_index, hash, found - 1);
         }
-        if (found) {
-            result = found - 1;
-            __atomic_or_fetch((uint8_t *)tiers.rows + result, (uint8_t)seen_in, __ATOMIC_RELAXED);
-        }
+        tm_lock_drop(&traces_lock);
+        if (!found) return FRAME_MEMORY;
     }
-    tm_lock_drop(&traces_lock);
-    return result;
+    uint8_t *seen = (uint8_t *)tiers.rows + found - 1;
+    if (tm_unlikely(~__atomic_load_n(seen, __ATOMIC_RELAXED) & seen_in)) __atomic_or_fetch(seen, (uint8_t)seen_in, __ATOMIC_RELAXED);
+    return found - 1;
 }
 
 uint32_t tm_frame(uint32_t kind, uint32_t owner, uint32_t line, uint32_t column_number, uint32_t seen_in) {

@@ -62,13 +62,17 @@ static uint32_t native_node(tm_thread *self, const uint64_t *fp) {
 }
 
 uint32_t tm_traceback(tm_thread *self, const uint64_t *fp) {
-    uint64_t calls = ++self->calls;
+    uint32_t calls = ++self->calls;
     if (tm_unlikely(self->generation != tm_traces_generation)) {
         self->generation = tm_traces_generation;
         self->thread_node = 0;
     }
     if (tm_unlikely(calls == 8 || calls == 64 || calls == 512)) self->thread_node = 0;
-    if (!tm_v8_ready && !(tm_jsc_ready && self->vm)) return thread_node(self);
+    if (!tm_v8_ready && !(tm_jsc_ready && self->vm)) {
+        uint32_t steady = __atomic_load_n(&tm_steady, __ATOMIC_RELAXED), node = thread_node(self);
+        if (tm_unlikely(calls > 512) && !tm_v8_ready && !tm_jsc_ready) self->steady = steady;
+        return node;
+    }
     /* On a stack of the program's own making (a signal's, a coroutine's) nothing says how far it may be read. */
     if (tm_unlikely((uintptr_t)fp < self->stack_low || (uintptr_t)fp >= self->stack_high)) return thread_node(self);
     uint32_t node;

@@ -96,6 +96,7 @@ typedef struct tm_v8_step {
         struct tm_v8_cached *row; /* of JavaScript frames */
         uint64_t type;            /* of frames of V8's own */
     };
+    uint64_t function; /* of JavaScript frames: what the frame's slot held, where its object lies in one page; else 0 */
     uint32_t stamp; /* of the row, when it was used */
     uint32_t node;  /* traceback of the program's frames from the oldest up to this step's */
     uint16_t kind;

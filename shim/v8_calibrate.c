@@ -1264,6 +1264,7 @@ int32_t tracemalloc_v8_end(int32_t accept) {
     bool tracing = tm_gate != TM_GATE_OFF;
     tm_gate_close();
     tm_v8_ready = usable;
+    tm_steady_change();
     if (tm_self && tm_self->v8) tm_self->v8->isolate = 0; /* forgets what was decoded before all was known */
     tm_gate_open(tracing);
     __atomic_store_n(&calibrating, 0, __ATOMIC_RELEASE);

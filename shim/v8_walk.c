@@ -188,11 +188,16 @@ static inline bool same_function(const tm_v8_cached *row, const uint64_t *fp) {
     return shared && row->function == tm_v8_identity_of(shared);
 }
 
+/* Is the code still what it was, where there is any? */
+static inline bool is_same_code(const tm_v8_cached *row) {
+    return !row->stream || (load(row->stream + (uint64_t)tm_v8.stream_code) == row->code &&
+                            load((row->code & ~3ull) + (uint64_t)(int64_t)row->data_field) == row->data);
+}
+
 /* Is the row what this key was decoded to, and is the code still the same? */
 static inline bool holds(const tm_v8_cached *row, const uint64_t *fp, uint64_t a, uint64_t b) {
     if (tm_unlikely(row->key[0] != a || row->key[1] != b || !same_function(row, fp))) return false;
-    return !row->stream || (load(row->stream + (uint64_t)tm_v8.stream_code) == row->code &&
-                            load((row->code & ~3ull) + (uint64_t)(int64_t)row->data_field) == row->data);
+    return is_same_code(row);
 }
 
 /* The row of a key, if it holds for the frame. */
@@ -491,7 +496,7 @@ static inline __attribute__((always_inline)) tm_v8_walk_end begin(tm_thread *sel
 
 /* ---- what can be known again ---- */
 
-enum { STEP_TYPED, STEP_PLACELESS, STEP_BUILTIN, STEP_INTERPRETED, STEP_COMPILED };
+enum { STEP_TYPED, STEP_ENTRY, STEP_PLACELESS, STEP_BUILTIN, STEP_INTERPRETED, STEP_COMPILED };
 
 static inline bool is_interpreted(const tm_v8_cached *row, const uint64_t *fp) {
     return row->key[0] == tm_v8_slot(fp, tm_v8.frame_bytecode) && row->key[1] == tm_v8_slot(fp, tm_v8.frame_offset);
@@ -504,7 +509,7 @@ static bool note(tm_v8_thread *v8, tm_v8_past *past, const struct callee *callee
     tm_v8_step *step = &past->steps[past->count++];
     *step = (tm_v8_step){.fp = fp, .pc = pc, .own = (uint16_t)own};
     if (TM_V8_IS_TYPED(fp)) {
-        step->kind = STEP_TYPED;
+        step->kind = TM_V8_IS_ENTRY(fp) ? STEP_ENTRY : STEP_TYPED;
         step->type = fp[-1];
     } else if (!pc) {
         step->kind = STEP_PLACELESS;
@@ -512,6 +517,8 @@ static bool note(tm_v8_thread *v8, tm_v8_past *past, const struct callee *callee
         if (row->uses || row == &v8->cache[CACHE_ROWS]) return false;
         step->row = row;
         step->stamp = row->stamp;
+        uint64_t function = tm_v8_slot(fp, tm_v8.frame_function), at = function & ~3ull;
+        if (tm_is_object(function) && at / 4096 == (at + (uint64_t)tm_v8.function_shared) / 4096) step->function = function;
         if (row->key[0] == pc && row->key[1] == KEY_COMPILED) step->kind = STEP_COMPILED;
         else if (is_interpreted(row, fp) && !handler_keeps_offset(v8, callee)) step->kind = STEP_INTERPRETED;
         else return false;
@@ -522,37 +529,48 @@ static bool note(tm_v8_thread *v8, tm_v8_past *past, const struct callee *callee
     return true;
 }
 
-/* Is the frame at fp, which is where the step's was, what the step says? */
+/* Is the function in the frame still that of the step's row? */
+static inline bool is_of_step(const tm_v8_step *step, const uint64_t *fp) {
+    uint64_t function = tm_v8_slot(fp, tm_v8.frame_function);
+    if (tm_likely(function && function == step->function))
+        return step->row->function == tm_v8_identity_of(load((function & ~3ull) + (uint64_t)tm_v8.function_shared));
+    return tm_is_object(function) && same_function(step->row, fp);
+}
+
+/* Is the frame at fp, which is where the step's was, what the step says? A row with its stamp is as it was then. */
 static inline bool same_frame(const tm_v8_thread *v8, const tm_v8_step *step, const uint64_t *fp) {
-    if (step->kind == STEP_TYPED) return fp[-1] == step->type;
+    if (step->kind <= STEP_ENTRY) return fp[-1] == step->type;
     if (TM_V8_IS_TYPED(fp)) return false;
     if (step->kind == STEP_PLACELESS) return true;
-    if (!tm_is_object(tm_v8_slot(fp, tm_v8.frame_function))) return false;
-    if (step->kind == STEP_BUILTIN) return is_builtin(v8, fp);
-    if (step->row->stamp != step->stamp) return false;
-    if (step->kind == STEP_COMPILED) return holds(step->row, fp, step->pc, KEY_COMPILED);
-    return holds(step->row, fp, tm_v8_slot(fp, tm_v8.frame_bytecode), tm_v8_slot(fp, tm_v8.frame_offset));
+    if (step->kind == STEP_BUILTIN) return tm_is_object(tm_v8_slot(fp, tm_v8.frame_function)) && is_builtin(v8, fp);
+    const tm_v8_cached *row = step->row;
+    if (tm_unlikely(row->stamp != step->stamp) || !is_of_step(step, fp)) return false;
+    if (step->kind == STEP_INTERPRETED && !is_interpreted(row, fp)) return false;
+    return is_same_code(row);
 }
 
 /* Every frame is looked at: below one that is as it was, another may have called it. */
 static bool as_before(const struct start *start, const tm_v8_past *past, uint32_t limit) {
-    if (!past->count || past->limit != limit) return false;
+    const tm_v8_step *step = past->steps, *last = step + past->count - 1;
+    if (!past->count || past->limit != limit || start->fp != step->fp || start->pc != step->pc) return false;
     const uint64_t *fp = start->fp;
     uintptr_t pc = start->pc;
-    const tm_v8_step *step = past->steps, *last = step + past->count - 1;
     for (;; step++) {
-        if (fp != step->fp || pc != step->pc || !same_frame(start->v8, step, fp)) return false;
+        if (!same_frame(start->v8, step, fp)) return false;
         if (step == last) break;
-        if (step->kind == STEP_TYPED && TM_V8_IS_ENTRY(fp)) {
+        if (step->kind == STEP_ENTRY) {
             fp = (const uint64_t *)tm_v8_slot(fp, tm_v8.entry_exit_fp);
             pc = 0;
+        } else if (tm_likely(fp[0] == (uint64_t)step[1].fp && fp[1] == step[1].pc)) { /* as tm_next_frame() found it then */
+            fp = step[1].fp;
+            continue;
         } else if (!tm_next_frame(&fp, &pc, start->high)) {
             return false;
         }
+        if (fp != step[1].fp || pc != step[1].pc) return false;
     }
     if (past->cut) return true;
-    if (step->kind == STEP_TYPED && TM_V8_IS_ENTRY(fp))
-        return start->entry_sp == past->entry_sp && tm_v8_slot(fp, tm_v8.entry_exit_fp) == past->last_next;
+    if (step->kind == STEP_ENTRY) return start->entry_sp == past->entry_sp && tm_v8_slot(fp, tm_v8.entry_exit_fp) == past->last_next;
     return !tm_next_frame(&fp, &pc, start->high);
 }
 

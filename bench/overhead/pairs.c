@@ -3,6 +3,8 @@
  *
  *   pairs churn THREADS DEPTH PAIRS        blocks freed at once: prints ns a pair, of each thread's own time
  *   pairs kept THREADS DEPTH PAIRS LIVE    a pair replaces one of LIVE blocks, any of them
+ *   pairs table COUNT PAIRS                the floor: a hash table, without locks, grows to COUNT rows of 16 bytes: prints ns a row,
+ *                                          and ns that a pair takes, which deletes one of them and inserts another
  *   pairs live COUNT                       COUNT blocks are made and kept, then a snapshot is taken, if the tracer is ours:
  *                                          prints ns a block, bytes of the tracer's a block, ms of the snapshot,
  *                                          and the longest ms that another thread was held up by it
@@ -78,6 +80,68 @@ static void *run(void *result) {
     return NULL;
 }
 
+/* ---- a hash table of addresses: open addressing, at most half full, what is behind a deleted row moves up ---- */
+
+typedef struct row {
+    uint64_t key, value;
+} row;
+
+static row *rows;
+static size_t rows_mask;
+
+static size_t home(uint64_t key) { return key * 0x9E3779B97F4A7C15ull >> 20 & rows_mask; }
+
+static void insert(uint64_t key, uint64_t value) {
+    size_t at = home(key);
+    while (rows[at].key) at = (at + 1) & rows_mask;
+    rows[at] = (row){key, value};
+}
+
+static uint64_t delete(uint64_t key) {
+    size_t hole = home(key);
+    while (rows[hole].key != key) hole = (hole + 1) & rows_mask;
+    uint64_t value = rows[hole].value;
+    for (size_t at = (hole + 1) & rows_mask; rows[at].key; at = (at + 1) & rows_mask)
+        if (((at - home(rows[at].key)) & rows_mask) >= ((at - hole) & rows_mask)) {
+            rows[hole] = rows[at];
+            hole = at;
+        }
+    rows[hole] = (row){0, 0};
+    return value;
+}
+
+static void table_of(size_t count, size_t pairs) {
+    /* Keys as blocks of 144 bytes would be. */
+    const uint64_t base = 0x7f0000000000, step = 144;
+    rows_mask = 1023;
+    rows = calloc(rows_mask + 1, sizeof *rows);
+    double start = now(CLOCK_THREAD_CPUTIME_ID);
+    for (size_t i = 0; i < count; i++) {
+        if (2 * i > rows_mask) {
+            row *old = rows;
+            size_t old_rows = rows_mask + 1;
+            rows_mask = 2 * old_rows - 1;
+            rows = calloc(rows_mask + 1, sizeof *rows);
+            for (size_t j = 0; j < old_rows; j++)
+                if (old[j].key) insert(old[j].key, old[j].value);
+            free(old);
+        }
+        insert(base + i * step, i);
+    }
+    double each = (now(CLOCK_THREAD_CPUTIME_ID) - start) / (double)count;
+    uint32_t random = 1;
+    uint64_t *keys = malloc(count * sizeof *keys), sum = 0;
+    for (size_t i = 0; i < count; i++) keys[i] = base + i * step;
+    start = now(CLOCK_THREAD_CPUTIME_ID);
+    for (size_t i = 0; i < pairs; i++) {
+        uint64_t *key = &keys[next_random(&random) % count];
+        sum += delete(*key);
+        *key = base + (count + i) * step;
+        insert(*key, sum);
+    }
+    printf("%.1f %.1f\n", each, (now(CLOCK_THREAD_CPUTIME_ID) - start) / (double)pairs);
+}
+
 /* ---- many live blocks ---- */
 
 __attribute__((weak)) void tracemalloc_memory(uint64_t out[4]);
@@ -126,6 +190,10 @@ static void many_live(size_t count) {
 int main(int count, char **arguments) {
     if (count == 3 && !strcmp(arguments[1], "live")) {
         many_live((size_t)atol(arguments[2]));
+        return 0;
+    }
+    if (count == 4 && !strcmp(arguments[1], "table")) {
+        table_of((size_t)atol(arguments[2]), (size_t)atol(arguments[3]));
         return 0;
     }
     if (count < 5) return 2;

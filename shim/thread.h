@@ -123,8 +123,11 @@ void tm_each_thread(void (*each)(tm_thread *thread, void *context), void *contex
 
 /* ---- bytes traced ---- */
 
-/* Deltas are flushed in steps, so that threads do not share a cache line: the peak is exact while one thread
- * allocates at a time, and off by at most this much a thread otherwise. The current size is always exact. */
+/*
+ * Deltas are flushed in steps, so that threads do not share a cache line. The current size is always exact. So is the peak
+ * while one thread allocates at a time; while several do, it is off by at most twice this for each of them: at a thread's
+ * flush, the others' deltas are those of now and not of when its own was the highest.
+ */
 #define TM_FLUSH_BYTES (256 * 1024)
 
 void tm_flush(tm_thread *self);

@@ -170,6 +170,7 @@ function live(): void {
       `${column("ours", 1).toFixed(1)} B`,
       `${column("ours", 2).toFixed(1)} ms`,
       `${column("ours", 3).toFixed(1)} ms`,
+      `${column("ours", 4).toFixed(1)} ms`,
     ];
   });
   const head = [
@@ -177,13 +178,12 @@ function live(): void {
     "added to each malloc",
     "a hash table's insert",
     "added to a pair that replaces one at random",
-  ]
-    .concat(
-      "a hash table's delete and insert",
-      "tracer's memory a block",
-      "takeSnapshot",
-      "others held up at once for",
-    );
+    "a hash table's delete and insert",
+    "tracer's memory a block",
+    "takeSnapshot",
+    "another thread held up by at most",
+    "the same without",
+  ];
   table("Live blocks", [head, ...rows]);
 }
 

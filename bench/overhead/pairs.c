@@ -7,7 +7,7 @@
  *                                          and ns that a pair takes, which deletes one of them and inserts another
  *   pairs live COUNT                       COUNT blocks are made and kept, then a snapshot is taken, if the tracer is ours:
  *                                          prints ns a block, bytes of the tracer's a block, ms of the snapshot,
- *                                          and the longest ms that another thread was held up by it
+ *                                          and the longest ms that another thread was held up meanwhile, and as long after
  *
  * Built as a library it is called below JavaScript frames instead.
  */
@@ -148,15 +148,15 @@ __attribute__((weak)) void tracemalloc_memory(uint64_t out[4]);
 __attribute__((weak)) const void *tracemalloc_snapshot(void);
 __attribute__((weak)) void tracemalloc_release(const void *image);
 
-static volatile int taking; /* 1: a snapshot is being taken; 2: it was */
+static volatile enum { BEFORE, TAKING, TAKEN, END } phase;
 
-/* The longest that a pair took while the snapshot was taken. */
-static void *held_up(void *longest) {
-    double before = now(CLOCK_MONOTONIC);
-    while (taking < 2) {
+/* The longest that a pair took while the snapshot was taken, and in as long a time after it: what the machine alone does. */
+static void *held_up(void *context) {
+    double *longest = context, before = now(CLOCK_MONOTONIC);
+    for (int at; (at = phase) != END;) {
         free(malloc(100));
         double after = now(CLOCK_MONOTONIC);
-        if (taking == 1 && after - before > *(double *)longest) *(double *)longest = after - before;
+        if (after - before > longest[at]) longest[at] = after - before;
         before = after;
     }
     return NULL;
@@ -171,20 +171,24 @@ static void many_live(size_t count) {
     double start = now(CLOCK_THREAD_CPUTIME_ID);
     for (size_t i = 0; i < count; i++) blocks[i] = malloc(16 + next_random(&random) % 241);
     double each = (now(CLOCK_THREAD_CPUTIME_ID) - start) / (double)count;
-    double snapshot = 0, longest = 0;
+    double snapshot = 0, longest[END] = {0};
     if (tracemalloc_snapshot) {
         tracemalloc_memory(after);
         pthread_t other;
-        pthread_create(&other, NULL, held_up, &longest);
+        pthread_create(&other, NULL, held_up, longest);
         start = now(CLOCK_MONOTONIC);
-        taking = 1;
+        phase = TAKING;
         const void *image = tracemalloc_snapshot();
-        taking = 2;
+        phase = TAKEN;
         snapshot = now(CLOCK_MONOTONIC) - start;
+        struct timespec as_long = {(time_t)(snapshot / 1e9), (long)((uint64_t)snapshot % 1000000000)};
+        nanosleep(&as_long, NULL);
+        phase = END;
         pthread_join(other, NULL);
         tracemalloc_release(image);
     }
-    printf("%.1f %.1f %.1f %.3f\n", each, (double)(after[2] - before[2]) / (double)count, snapshot / 1e6, longest / 1e6);
+    printf("%.1f %.1f %.1f %.3f %.3f\n", each, (double)(after[2] - before[2]) / (double)count, snapshot / 1e6,
+           longest[TAKING] / 1e6, longest[TAKEN] / 1e6);
 }
 
 int main(int count, char **arguments) {

@@ -9,6 +9,7 @@
 
 #define MALLOC 0 /* the domain of malloc and its family */
 
+/* A page that begins with a block smaller than this will have many, and gets a whole line at once. */
 #define SMALL 1024
 
 static uint64_t lost;
@@ -148,7 +149,7 @@ static inline int64_t traced_bytes(uint64_t size) {
 static inline bool page_put(uint64_t *page, unsigned offset, uint64_t fresh, uint64_t *old) {
     uint64_t word = page_lock(page, offset), *slot = NULL;
     if (tm_unlikely(!entries_of(word))) {
-        unsigned kind = size_of(fresh) < SMALL; /* a page of large blocks has few */
+        unsigned kind = size_of(fresh) < SMALL;
         uint64_t *entries = bucket_new(kind);
         if (entries) {
             word = with_bucket(tm_page_epoch, entries, kind);

@@ -2,9 +2,9 @@
  * The block table: address → (traceback node, size).
  *
  * A directory has one word for each 4 KiB page of the heap; it points to a bucket with the blocks that begin in that
- * page. A bucket is a small hash table of 8 bytes a block, in which a block's place follows from its place in the page:
- * blocks of one size hardly ever collide, neighbouring blocks share a cache line, and the line that is needed is known
- * as soon as the directory's word is. The word also holds the bucket's lock: threads meet only within a page.
+ * page, 8 bytes a block, in lines of the processor's cache: which line follows from the block's place in the page, so that it
+ * is known as soon as the directory's word is. The word also holds the bucket's lock: threads meet only within a page.
+ * block_pages.h has how it lies in memory.
  */
 #ifndef TM_BLOCKS_H
 #define TM_BLOCKS_H

@@ -82,7 +82,7 @@ static inline uint32_t node_of(uint64_t entry) { return (uint32_t)(entry >> NODE
 static inline bool is_block(uint64_t entry) { return entry && !(entry & SPECIAL); }
 
 /* Blocks of a page are at multiples of 8; the side table takes any address. */
-static inline bool fits_a_page(uintptr_t address) { return !(address & 7) && !(address >> TM_ADDRESS_BITS); }
+static inline bool fits_a_page(uintptr_t address) { return !(address & (7 | ~0ull << TM_ADDRESS_BITS)); }
 static inline unsigned offset_in_page(uintptr_t address) { return (unsigned)(address >> 3) & ((1u << OFFSET_BITS) - 1); }
 
 /* ---- entries of a bucket ---- */
@@ -138,9 +138,10 @@ static inline uint64_t *bucket_room(uint64_t word, unsigned offset) {
     return tm_likely(empty) ? first_of(line, empty) : NULL;
 }
 
-extern uint64_t *tm_page_root[1 << ROOT_BITS];
+/* Hidden, the hooks reach them without looking up where they are. */
+extern uint64_t *tm_page_root[1 << ROOT_BITS] __attribute__((visibility("hidden")));
 /* Changes with the gate closed. */
-extern uint64_t tm_page_epoch;
+extern uint64_t tm_page_epoch __attribute__((visibility("hidden")));
 
 /* The word of the page of an address of which fits_a_page() is true; NULL: there is none yet. */
 static inline uint64_t *page_known(uintptr_t address) {

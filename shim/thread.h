@@ -53,7 +53,7 @@ extern volatile uint32_t tm_plain __attribute__((visibility("hidden")));
 enum { TM_SAMPLES = 1, TM_READS_ENGINE = 2, TM_COUNTS = 4 };
 void tm_plain_unless(uint32_t wanted, bool on);
 /* Changes when threads may not have one traceback for all any more. Never 0. */
-extern uint32_t tm_steady;
+extern uint32_t tm_steady __attribute__((visibility("hidden")));
 void tm_steady_change(void);
 
 extern __thread tm_thread *tm_self __attribute__((tls_model("initial-exec")));

@@ -99,14 +99,14 @@ static __attribute__((noinline)) void record_slowly(void *block, size_t size, co
 
 static inline __attribute__((always_inline)) void record(void *block, size_t size, const uint64_t *fp) {
     if (tm_unlikely(!block)) return;
-    if (tm_unlikely(!tm_plain)) {
-        bool over = tm_sampling() ? !tm_js_heap_looks(size) && tm_passed_over(size) : tm_gate == TM_GATE_OFF;
+    if (tm_unlikely(!__atomic_load_n(&tm_plain, __ATOMIC_RELAXED))) {
+        bool over = tm_sampling() ? !tm_js_heap_looks(size) && tm_passed_over(size) : __atomic_load_n(&tm_gate, __ATOMIC_RELAXED) == TM_GATE_OFF;
         return tm_likely(over) ? (void)0 : record_slowly(block, size, fp);
     }
     tm_thread *self = tm_enter_plain();
     if (tm_unlikely(!self)) return record_slowly(block, size, fp);
     uint32_t node = 0;
-    if (tm_likely(self->steady == tm_steady)) node = self->thread_node;
+    if (tm_likely(self->steady == __atomic_load_n(&tm_steady, __ATOMIC_RELAXED))) node = self->thread_node;
     else if (tm_likely(!self->muted)) node = tm_traceback(self, fp);
     if (tm_likely(node)) tm_block_put_fast(self, (uintptr_t)block, size, node);
     tm_leave(self);
@@ -161,7 +161,7 @@ static __attribute__((noinline)) void free_slowly(void *block) {
 
 HOOK void tm_hook_free(void *block) {
     if (!block) return;
-    if (tm_likely(tm_plain)) {
+    if (tm_likely(__atomic_load_n(&tm_plain, __ATOMIC_RELAXED))) {
         tm_thread *self = tm_enter_plain();
         if (tm_likely(self != NULL)) {
             bool taken = tm_block_take_fast(self, (uintptr_t)block);

@@ -131,7 +131,7 @@ function calibrate(shim: V8Shim, runtime: V8Runtime, keepPositions: () => void):
   let begun = shim.v8Begin(scripts.spec);
   // Threads of one process share the shim, and what one of them finds.
   for (const end = performance.now() + 10 * calibrationLimit; begun === Result.busy && performance.now() < end;) {
-    Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 5);
+    pause(5);
     begun = shim.v8Begin(scripts.spec);
   }
   if (begun === Result.state) {
@@ -187,6 +187,10 @@ function calibrate(shim: V8Shim, runtime: V8Runtime, keepPositions: () => void):
   };
 }
 
+function pause(milliseconds: number): void {
+  Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, milliseconds);
+}
+
 /** Calls at different depths, so that frames lie at different addresses. */
 function nest(depth: number, call: () => void): void {
   if (depth === 0) call();
@@ -231,6 +235,9 @@ function tiersOf(shim: V8Shim, { fastCalls }: V8Runtime): number {
  */
 const manyTurns = 200;
 
+/** Rounds of a hundred calls that two copies have to get hot. */
+const mostRounds = 500;
+
 /**
  * Calls copies of the first script until all tiers were seen, or for so long. Closures of one place share what they learn,
  * so every copy begins in the interpreter again, and goes up through the tiers while the engine compiles beside it; a tier
@@ -248,7 +255,13 @@ function heatUp(scripts: Scripts, probe: Probe, levels: () => number, wanted: nu
     return (wanted & missing) === 0;
   };
   const end = performance.now() + calibrationLimit;
-  for (let number = 1; !seen() && performance.now() < end; number += 2) {
+  // A process that was held up meanwhile has had no time.
+  let rounds = 0;
+  const goesOn = () => {
+    const left = end - performance.now();
+    return left > 0 || (rounds < 2 * mostRounds && left > -calibrationLimit);
+  };
+  for (let number = 1; !seen() && goesOn(); number += 2) {
     const copies = [scripts.copy(number), scripts.copy(number + 1)] as const;
     // Baseline code hangs on the function: the first closure makes it, a new one runs it.
     for (let closure = 0; closure < 8 && wanted & ~levels() & Level.baseline; closure++) {
@@ -259,9 +272,11 @@ function heatUp(scripts: Scripts, probe: Probe, levels: () => number, wanted: nu
     // Where loops are what keeps code from staying optimised, it is to go without.
     const turns = number % 4 === 1 ? manyTurns : 0, [one, other] = [copies[0](probe, turns), copies[1](probe, turns)];
     hot.push(one, other);
-    for (let round = 0; round < 500 && !seen() && performance.now() < end; round++) {
+    for (let round = 0; round < mostRounds && !seen() && goesOn(); round++, rounds++) {
       for (let i = 0; i < 100; i++) one(Step.tiers, 0, 0);
       for (let i = 0; i < 100; i++) other(Step.tiers, 0, 0);
+      // The engine's compilers have threads of their own, and may find no processor while this one is at work.
+      if (round % 100 === 99) pause(1);
     }
   }
   return hot;

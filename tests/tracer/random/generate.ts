@@ -92,12 +92,12 @@ class Module {
       this.#minified && this.#withAll && r.once(3)
         ? Array.from({ length: 12_000 }, (_, i) => `function pad${i}(a){return a.value${i}*${i};}`).join("")
         : "",
-      this.#withAll && this.#typed
-        ? "const wrapped = (f: any, _: any): any =>§ function (this: any, ...all: any[]) {§ return f.apply(this, all); };§"
-        : "",
       this.#elements ? `/** @jsxRuntime classic @jsx element */§` : "",
       this.#elements
         ? "const element = (type⟦: any⟧, props⟦: any⟧, ...rest⟦: any[]⟧)⟦: number⟧ => type(props.d) + rest.length;§"
+        : "",
+      this.#withAll && this.#typed
+        ? "const wrapped = (f: any, _: any): any =>§ function (this: any, ...all: any[]) {§ return f.apply(this, all); };§"
         : "",
       `const R⟦: any⟧ = globalThis.R_${this.#prefix} = {};§`,
       ...this.#definitions,

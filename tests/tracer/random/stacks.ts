@@ -236,7 +236,7 @@ function isWithoutOrigin(found: string, expected: string): boolean {
   return found.startsWith("<eval>:") && expected.startsWith("<eval at ") && expected.endsWith(`>${found.slice(6)}`);
 }
 
-/** An unknown frame stands for one or more, for functions are inlined into others. */
+/** An unknown frame stands for one or more, for functions are inlined into others; or for the harness's, which are left out. */
 function compareStack(expected: readonly { place: string; filename: string }[], traced: readonly Traced[]): Comparison {
   const wrong: string[] = [], unknown: string[] = [], tiers: number[] = [];
   let i = 0, j = 0;
@@ -253,12 +253,12 @@ function compareStack(expected: readonly { place: string; filename: string }[], 
     const next = traced.findIndex((frame, k) => k > j && frame.unknown === undefined);
     const skipped = next < 0
       ? expected.length - i
-      : expected.findIndex((frame, k) => k > i && frame.place === traced[next]!.place) - i;
-    if (skipped <= 0) {
+      : expected.findIndex((frame, k) => k >= i && frame.place === traced[next]!.place) - i;
+    if (skipped < 0) {
       wrong.push(`frame ${i}: ${found.unknown}, and behind it ${traced[next]!.place} is not there`);
       return { wrong, unknown, tiers };
     }
-    for (let k = 0; k < skipped; k++) unknown.push(found.unknown);
+    for (let k = 0; k < Math.max(1, skipped); k++) unknown.push(found.unknown);
     if (next < 0) return { wrong, unknown, tiers };
     i += skipped - 1;
     j = next - 1;

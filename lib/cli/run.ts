@@ -1,4 +1,4 @@
-import { type ChildProcess, spawn } from "node:child_process";
+import { type ChildProcess, spawn, spawnSync } from "node:child_process";
 import {
   accessSync,
   constants,
@@ -277,7 +277,19 @@ function executableOf(runtime: Runtime): string {
   if (found === undefined) {
     throw new UnsupportedError(`${runtime} is not on the PATH: install it, or start this with it`);
   }
+  if (runtime === "node") requireTypeScript(found);
   return found;
+}
+
+/** What is loaded into the program is TypeScript, which Node runs by itself from 22.18 on. */
+function requireTypeScript(node: string): void {
+  const { stdout, error } = spawnSync(node, ["-p", "process.features.typescript + ' ' + process.version"], {
+    encoding: "utf8",
+  });
+  if (error) throw new UnsupportedError(`${node} cannot be started (${error.message}): install Node 22.18 or newer`);
+  const [typescript, version] = stdout.trim().split(" ");
+  if (typescript === "strip" || typescript === "transform") return;
+  throw new UnsupportedError(`${node} is Node ${version}, which runs no TypeScript: put 22.18 or newer on the PATH`);
 }
 
 interface Ended {

@@ -216,10 +216,13 @@ test("what cannot be done is said in one line, before the program runs", () => {
   refused([folder], 1, /is a folder, not a script/);
   refused(["-o", path("nowhere/x"), "program.ts"], 1, /there is no folder .*nowhere for the snapshot/);
   refused(["-o", folder, "program.ts"], 1, /is a folder: name a file for the snapshot/);
+  writeFileSync(path("node"), "#!/bin/sh\necho undefined v20.20.2\n");
+  chmodSync(path("node"), 0o755);
   refused(
     ["--runtime", "node", "program.ts"],
     1,
-    /tracing programs on node is not supported yet: use --runtime deno or bun/,
+    /\/node is Node v20\.20\.2, which runs no TypeScript: put 22\.18 or newer on the PATH\n$/,
+    { env: { PATH: `${folder}:${process.env["PATH"]}` } },
   );
   refused(["program.ts"], 1, /the C compiler no-such-compiler cannot be started: install one .* \$CC/, {
     env: { CC: "no-such-compiler" },

@@ -48,7 +48,8 @@ for (let round = 0; round < 3; round++) {
 process.kill(process.pid, "SIGUSR2");
 await handled;
 // A worker that is terminated goes on for a moment, and may stop it once more.
-for (let owner: unknown; owner === undefined;) {
+let owner: unknown;
+while (owner === undefined) {
   stop();
   start();
   Object.assign(globalThis, { kept: new Uint8Array(1_999_927) }); // the line that is looked for

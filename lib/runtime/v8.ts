@@ -504,10 +504,16 @@ function parseStack(stack: string, scriptUrl: string): Place | undefined {
   return { url: urlOfShown(url, scriptUrl), line: Number(line), column: Number(column) };
 }
 
-/** Deno shows URLs of files decoded: what `#`, `?` and `%` in them were is known of the script's own. */
+/**
+ * Deno shows URLs of files decoded: what `#`, `?` and `%` in them were is known of the script's own. Its queries can be those
+ * of another process, for which the same text was compiled.
+ */
 function urlOfShown(shown: string, scriptUrl: string): string {
   if (shown === scriptUrl || !shown.startsWith("file:///")) return shown;
-  if (shown === decoded(scriptUrl)) return scriptUrl;
+  const [file = ""] = scriptUrl.split(/[?#]/), path = decoded(file);
+  if (shown === path || (file !== scriptUrl && shown.startsWith(path) && /[?#]/.test(shown[path.length]!))) {
+    return scriptUrl;
+  }
   return /[#?\n]/.test(shown) ? pathToFileURL(shown.slice("file://".length)).href : shown;
 }
 

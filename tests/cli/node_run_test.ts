@@ -50,7 +50,7 @@ console.error("to standard error");
 const ways = {
   return() {},
   exit() { process.exit(7); },
-  "exit in a timer"() { setTimeout(() => process.exit(8), 1); },
+  "exit in a timer"() { process.stdin.on("data", () => setTimeout(() => process.exit(8), 1)); },
   "exit code"() { process.exitCode = 9; },
   exception() { throw new RangeError("nobody catches this"); },
   rejection() { Promise.reject(new Error("nobody handles this")); },

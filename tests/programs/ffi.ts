@@ -91,7 +91,7 @@ function hotPointers(allocate: boolean): void {
 }
 
 function hotBuffers(allocate: boolean): void {
-  if (allocate) bare.keep_deep(2, 7009, seven); // mark 7009 x500 interpreter baseline maglev turbofan
+  if (allocate) bare.keep_deep(2, 7009, seven); // mark 7009 x500 interpreter maglev turbofan
 }
 
 const hotCallback = new Deno.UnsafeCallback({ parameters: ["u32"], result: "void" }, (allocate) => {

@@ -545,13 +545,13 @@ static bool testing; /* between begin and end */
 #endif
 
 /* By its code, or else by its profiler hooks. */
-static bool find_allocator(bool try_code) {
+static bool find_allocator(void) {
     const char *failure = NULL;
     report_length = 0;
     report[0] = 0;
-    by_code = try_code && tm_mimalloc_code_find(&hooks, &failure);
+    by_code = TRY_CODE && tm_mimalloc_code_find(&hooks, &failure);
     if (by_code) say("code %d\n", tm_mimalloc_code_count());
-    else if (TRY_CODE) say("code %s\n", try_code ? failure : "leave to change it");
+    else if (TRY_CODE) say("code %s\n", failure);
     if (by_code) return true;
     bool found = tm_mimalloc_find(&layout, &failure);
     if (!found) say("failed %s\n", failure);
@@ -561,23 +561,23 @@ static bool find_allocator(bool try_code) {
     return found;
 }
 
-static bool begin_testing(bool try_code) {
-    tm_thread *self = tm_hide_begin();
-    testing = self && find_allocator(try_code);
-    tm_hide_end(self);
-    test.thread = os_thread_pointer();
-    if (testing) install(1);
-    return testing && installed;
-}
-
 int32_t tracemalloc_mimalloc_begin(void) {
     int32_t result = TM_ERROR_STATE;
     tm_lock_take(&tm_control_lock);
-    if (!tm_mimalloc_ready && !testing) {
-        bool began = begin_testing(TRY_CODE);
-        if (!began && by_code) began = begin_testing(false);
-        result = began ? TM_OK : TM_ERROR_CALIBRATION;
-        testing = began;
+    tm_thread *self = tm_hide_begin();
+    if (self && !tm_mimalloc_ready && !testing) {
+        testing = find_allocator();
+        result = testing ? TM_OK : TM_ERROR_CALIBRATION;
+    }
+    tm_hide_end(self);
+    if (result == TM_OK) {
+        test.thread = os_thread_pointer();
+        install(1);
+        if (!installed) {
+            say("failed leave to change its code\n");
+            testing = false;
+            result = TM_ERROR_CALIBRATION;
+        }
     }
     tm_lock_drop(&tm_control_lock);
     return result;

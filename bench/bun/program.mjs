@@ -1,4 +1,5 @@
-/** `program.mjs NAME WAY`: prints the milliseconds of processor time that a program takes, traced that way, and its most MiB. */
+/** `program.mjs NAME WAY`: prints the milliseconds of processor time that a program takes, traced that way. */
+import { dlopen } from "bun:ffi";
 
 const [name, way] = process.argv.slice(2);
 let done = 0;
@@ -57,12 +58,14 @@ const run = programs[name];
 await run();
 if (way !== "untraced") {
   const { start } = await import("../../mod.ts");
+  const { symbols } = dlopen(process.env.SHIM, { tracemalloc_mimalloc_sample: { args: ["u64"], returns: "void" } });
   const kib = /^(\d+) KiB/.exec(way)?.[1];
-  start(way === "25 frames" ? 25 : 1, kib ? { sampleBytes: Number(kib) * 1024 } : {});
+  symbols.tracemalloc_mimalloc_sample(kib ? Number(kib) * 1024 : 1);
+  start(way === "25 frames" ? 25 : 1);
   await run();
 }
 const begin = process.cpuUsage();
 await run();
 const { user, system } = process.cpuUsage(begin);
-console.log((user + system) / 1000, process.resourceUsage().maxRSS / 1024);
+console.log((user + system) / 1000);
 process.exit(done > 0 ? 0 : 1);

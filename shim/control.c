@@ -112,7 +112,7 @@ void tracemalloc_memory(uint64_t out[4]) {
         tm_gate_close();
         tm_js_heap_settle();
         tm_traced_memory(&out[0], &out[1]);
-        out[2] = tm_blocks_bytes() + tm_maps_bytes() + tm_mimalloc_bytes() + tm_traces_bytes() + tm_jsc_sites_bytes();
+        out[2] = tm_blocks_bytes() + tm_maps_bytes() + tm_traces_bytes() + tm_jsc_sites_bytes();
         out[3] = tm_traceback_limit;
         tm_gate_open(true);
     }

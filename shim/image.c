@@ -357,7 +357,6 @@ static tm_thread *gather(struct rows *rows, uint64_t *lost) {
     tm_gate_close();
     tm_js_heap_settle();
     bool frozen = tm_blocks_freeze();
-    tm_mimalloc_tally();
     tm_tallies_each(add_tally, rows);
     *lost = tm_blocks_lost() + tm_maps_lost() + tm_mimalloc_lost();
     /* dladdr and snprintf are not the program's; and a fork waits until all blocks are gone through. */
@@ -404,7 +403,6 @@ bool tm_image_write(int file) {
         drop(&rows);
         tm_hide_end(self);
         tm_gate_close(); /* who has closed the gate is hidden */
-        tm_mimalloc_tally();
         rows = (struct rows){.count = tm_blocks_count() + tm_tallies_count(), .ungathered = true};
     }
     tm_image h;

@@ -97,8 +97,6 @@ const uint32_t *tm_jsc_site_frames(const tm_jsc_site *site);
 
 /* For whoever resolves, beside threads that clear the tables: numbers of sites are those of a generation. */
 uint32_t tm_jsc_sites_generation(void);
-/* Changes whenever a site is named, or is found to be lost. */
-extern volatile uint32_t tm_jsc_sites_named;
 /* All that the calling thread has seen is named: its code need not be kept from the collector any more. */
 void tm_jsc_sites_unpin(void);
 /* A copy of the first new site of a VM from *site on. False: there is none in this generation. */
@@ -135,20 +133,13 @@ typedef struct tm_jsc_step {
     uint32_t index;
 } tm_jsc_step;
 
-/*
- * A walk, for it to be known again: a thread mostly allocates again where it just did, or where it did a little before.
- * So many lie behind a thread's frames, by the call site that they begin with.
- */
-#define TM_JSC_PASTS 8u
-
+/* A walk, for it to be known again: a thread mostly allocates again where it just did. Lies behind a thread's frames. */
 typedef struct tm_jsc_past {
     uint64_t epoch;
     uint32_t traces, sites; /* generations of the tables */
     uint32_t limit, node;
     uint32_t count; /* of steps; 0: there is none */
-    uint32_t named; /* when there were sites in it without a name: how many had one then, tm_jsc_sites_named */
     bool cut;       /* by the limit; the stack goes on */
-    bool open;      /* there were */
     tm_jsc_step steps[TM_JSC_STEPS];
 } tm_jsc_past;
 

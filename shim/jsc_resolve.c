@@ -66,13 +66,13 @@ static bool attach(napi_env env, const uint64_t *fp) {
     if (thread_state) return false;
     uintptr_t vm = tm_jsc_vm_of_caller(fp, self->stack_high);
     if (!vm) return false;
-    if (!self->frames) self->frames = os_map(TM_FRAMES_A_THREAD * sizeof *self->frames + TM_JSC_PASTS * sizeof(tm_jsc_past));
+    if (!self->frames) self->frames = os_map(TM_FRAMES_A_THREAD * sizeof *self->frames + sizeof(tm_jsc_past));
     tm_jsc_thread *state = os_map(sizeof *state);
     if (!self->frames || !state) {
         if (state) os_unmap(state, sizeof *state);
         return false;
     }
-    for (uint32_t i = 0; i < TM_JSC_PASTS; i++) ((tm_jsc_past *)(self->frames + TM_FRAMES_A_THREAD))[i].count = 0; /* they were another thread's */
+    ((tm_jsc_past *)(self->frames + TM_FRAMES_A_THREAD))->count = 0; /* it was another thread's */
     state->env = env;
     state->vm = vm;
     tm_napi.napi_add_env_cleanup_hook(env, forget_thread, state);

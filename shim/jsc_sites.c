@@ -11,7 +11,6 @@ static uint32_t *frames;
 static size_t sites_bytes, frames_bytes;
 static uint32_t site_count, site_most, frame_used, frame_most;
 static uint32_t sites_generation = 1;
-volatile uint32_t tm_jsc_sites_named;
 
 /* Slots hold a site's number + 1. Readers take no lock; growth leaves the old table be. */
 typedef struct site_slots {
@@ -283,7 +282,6 @@ void tm_jsc_site_resolve(uint32_t generation, uint32_t number, const uint32_t *r
             for (uint16_t i = 0; i < count; i++) site->own += !(resolved[i] & TM_FRAME_INTERNAL);
         }
         __atomic_store_n(&site->state, room ? TM_SITE_RESOLVED : TM_SITE_LOST, __ATOMIC_RELEASE);
-        __atomic_add_fetch(&tm_jsc_sites_named, 1, __ATOMIC_RELEASE);
     }
     tm_lock_drop(&sites_lock);
 }
@@ -295,7 +293,6 @@ void tm_jsc_sites_drop(uintptr_t vm) {
         sites[i].vm = 0;
         if (sites[i].state == TM_SITE_NEW) sites[i].state = TM_SITE_LOST;
     }
-    __atomic_add_fetch(&tm_jsc_sites_named, 1, __ATOMIC_RELEASE);
     tm_lock_drop(&sites_lock);
 }
 

@@ -59,7 +59,6 @@ static uint32_t index_at(uintptr_t at) { return (uint32_t)(AT(at, tm_jsc.frame_c
 static bool as_before(const tm_jsc_past *past, uintptr_t top, uintptr_t entry, uintptr_t high, uint64_t epoch, uint32_t limit) {
     if (!past->count || past->epoch != epoch || past->limit != limit || past->traces != tm_traces_generation || past->sites != tm_jsc_sites_generation())
         return false;
-    if (past->open && past->named != tm_jsc_sites_named) return false;
     uintptr_t at = top;
     bool end;
     for (uint32_t i = 0;; i++) {
@@ -85,14 +84,13 @@ tm_jsc_walk_end tm_jsc_traceback(tm_thread *self, const uint64_t *fp, uint32_t l
         *node = tm_node(0, unknown(TM_UNKNOWN_STACK));
         return TM_JSC_WALKED;
     }
-    uint32_t begin = (uint32_t)(AT(top, tm_jsc.frame_code) >> 5) ^ index_at(top);
-    tm_jsc_past *past = (tm_jsc_past *)(found + TM_FRAMES_A_THREAD) + (begin ^ begin >> 3 ^ begin >> 6) % TM_JSC_PASTS;
+    tm_jsc_past *past = (tm_jsc_past *)(found + TM_FRAMES_A_THREAD);
     if (as_before(past, top, entry, high, epoch, limit)) {
         *node = past->node;
         return past->node ? TM_JSC_WALKED : TM_JSC_NO_JAVASCRIPT;
     }
     past->count = 0;
-    uint32_t steps = 0, named = tm_jsc_sites_named;
+    uint32_t steps = 0;
     uintptr_t at = top;
     bool whole = false, cut = false;
     for (int step = 0; step < MOST_STEPS; step++) {
@@ -133,9 +131,7 @@ tm_jsc_walk_end tm_jsc_traceback(tm_thread *self, const uint64_t *fp, uint32_t l
     uint32_t result = 0;
     while (kept) result = tm_node(result, found[--kept]);
     *node = result;
-    if (whole && steps <= TM_JSC_STEPS) {
-        past->open = open != 0;
-        past->named = named;
+    if (whole && !open && steps <= TM_JSC_STEPS) {
         past->epoch = epoch;
         past->traces = tm_traces_generation;
         past->sites = tm_jsc_sites_generation();

@@ -5,9 +5,6 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "mimalloc_blocks.h"
-#include "mimalloc_code.h"
-#include "sampling.h"
 #include "traces.h"
 #include "unwind.h"
 
@@ -47,7 +44,6 @@ typedef struct tm_profiler {
 volatile bool tm_mimalloc_ready;
 static tm_mimalloc_layout layout;
 static bool installed;
-static bool by_code; /* its code is led through the shim (mimalloc_code.h); else its profiler hooks are used */
 static uint64_t header_key; /* 0: no block was seen yet */
 static uint64_t lost;
 
@@ -73,8 +69,6 @@ static void callers(const tm_thread *self, const uint64_t *fp, uintptr_t out[LEV
  */
 #define GARBAGE_BYTES 16384u
 #define GARBAGE_REQUEST (2 * GARBAGE_BYTES - 1)
-
-static inline uint64_t garbage_request(void) { return by_code ? GARBAGE_BYTES : GARBAGE_REQUEST; }
 
 static struct {
     int level; /* of the return address that only aligned blocks have */
@@ -105,7 +99,6 @@ static uint32_t garbage_node(void) {
 
 static struct {
     uintptr_t thread; /* that is testing; 0: none */
-    bool aligning;    /* what it takes now is for an aligned block */
     uint64_t size;
     uintptr_t block;
     uint32_t allocated, freed;
@@ -118,27 +111,23 @@ static struct {
     int seen_count;
 } test;
 
-static void check_header(const void *block) {
-    const tm_header *header = (const tm_header *)block - 1;
-    uint64_t key = header->check ^ (uint64_t)(uintptr_t)header;
-    test.odd_headers += header->tag != HEADER_TAG || header->sample.user_bytes != USER_BYTES || (header_key && header_key != key);
-    header_key = key;
-}
-
-static __attribute__((noinline)) void observe(const void *block, uint64_t size, const uint64_t *fp, bool cells) {
-    if (test.thread != os_thread_pointer() || test.aligning) return;
+static __attribute__((noinline)) void observe(const void *block, uint64_t size, const uint64_t *fp) {
+    if (test.thread != os_thread_pointer()) return;
     if (!fp) {
         test.freed += (uintptr_t)block == test.block;
         return;
     }
-    if (!by_code) check_header(block);
+    const tm_header *header = (const tm_header *)block - 1;
+    uint64_t key = header->check ^ (uint64_t)(uintptr_t)header;
+    test.odd_headers += header->tag != HEADER_TAG || header->sample.user_bytes != USER_BYTES || (header_key && header_key != key);
+    header_key = key;
     uintptr_t back[LEVELS];
     callers(tm_self, fp, back);
-    if (size == test.size && !cells) {
+    if (size == test.size) {
         test.block = (uintptr_t)block;
         test.allocated++;
-        if (size == garbage_request()) memcpy(test.plain, back, sizeof back);
-    } else if (size == garbage_request() && (cells || !by_code) && test.seen_count < MOST_SEEN) {
+        if (size == GARBAGE_REQUEST) memcpy(test.plain, back, sizeof back);
+    } else if (size == GARBAGE_REQUEST && test.seen_count < MOST_SEEN) {
         test.seen[test.seen_count].block = (uintptr_t)block;
         memcpy(test.seen[test.seen_count++].back, back, sizeof back);
     }
@@ -179,124 +168,7 @@ static bool learn_garbage(void) {
     return false;
 }
 
-/* ---- blocks, by the code ---- */
-
-/* In place of the short way: the first block of the page that the thread has noted for the size; NULL: the list is empty. */
-static inline void *take_small(uintptr_t theap, size_t size) {
-    uintptr_t page = *(const uintptr_t *)(theap + ((size + 7) & ~7ul));
-    void **free_list = (void **)(page + TM_MI_FREE), **block = *free_list;
-    if (tm_unlikely(!block)) return NULL;
-    *free_list = *block;
-    __builtin_prefetch(*block, 1); /* the next one; there is work to do before it is asked for */
-    *(uint64_t *)(page + TM_MI_COUNTS) += TM_MI_ONE_BLOCK;
-    return block;
-}
-
-/* What a block counts as among the bytes traced. */
-static inline int64_t traced_bytes(uint64_t size) {
-    return (int64_t)(tm_likely(!tm_sample_bytes) ? size : (uint64_t)((double)size * tm_sample_weight(size)));
-}
-
-/* Tallies that were asked for before. What is found here is compared with its row, whoever wrote it. */
-static uint32_t recent[1024];
-
-static inline uint32_t tally_of(uint32_t node, uint64_t size) {
-    uint32_t *at = &recent[(node * 31 + size) % 1024], tally = __atomic_load_n(at, __ATOMIC_RELAXED);
-    const tm_tally_row *row = tm_tally_at(tally);
-    if (tm_likely(row && row->node == node && row->size == size)) return tally;
-    tally = tm_tally(node, size);
-    __atomic_store_n(at, tally, __ATOMIC_RELAXED);
-    return tally;
-}
-
-static inline __attribute__((always_inline)) void keep(void *block, size_t size, const uint64_t *fp, bool cells) {
-    if (tm_unlikely(!tm_mimalloc_ready)) {
-        observe(block, size, fp, cells);
-        return;
-    }
-    if (tm_unlikely(tm_sampling()) && (__atomic_load_n(&tm_gate, __ATOMIC_RELAXED) == TM_GATE_OFF || tm_likely(!tm_sampled(size)))) return;
-    tm_thread *self = tm_enter();
-    if (tm_unlikely(!self)) return;
-    if (tm_likely(!self->muted)) {
-        uint32_t node = tm_unlikely(cells) && is_garbage(self, fp) ? garbage_node() : tm_traceback(self, fp);
-        uint32_t tally = tally_of(node, size);
-        if (tm_likely(tally && tm_mimalloc_blocks_put((uintptr_t)block, size, tally))) tm_account(self, traced_bytes(size));
-        else __atomic_add_fetch(&lost, 1, __ATOMIC_RELAXED);
-        tm_count(node, size);
-    }
-    tm_leave(self);
-}
-
-/* The hooks are called from within the functions that they stand for: the frame above is that function's own. */
-#define FRAME_OF_FUNCTION (*(const uint64_t *const *)__builtin_frame_address(0))
-
-static __attribute__((hot)) void *on_generic(uintptr_t theap, size_t size, uintptr_t flags, uintptr_t page_out) {
-    void *block = NULL;
-    if (tm_likely(!flags && !page_out && size <= TM_MI_SMALL && theap)) block = take_small(theap, size);
-    if (tm_unlikely(!block)) block = tm_mimalloc_next.generic(theap, size, flags, page_out);
-    if (tm_likely(block != NULL)) keep(block, size, FRAME_OF_FUNCTION, false);
-    return block;
-}
-
-/* What it takes from the general function, perhaps more than was asked for, does not count. */
-static void *on_aligned(uintptr_t theap, size_t size, size_t alignment, size_t offset, uintptr_t zero, uintptr_t usable_out) {
-    tm_thread *self = tm_self ? tm_self : tm_thread_attach();
-    bool testing_this = tm_unlikely(!tm_mimalloc_ready) && test.thread == os_thread_pointer();
-    if (self) self->muted++;
-    if (testing_this) test.aligning = true;
-    void *block = tm_mimalloc_next.aligned(theap, size, alignment, offset, zero, usable_out);
-    if (testing_this) test.aligning = false;
-    if (self) self->muted--;
-    if (self && block) keep(block, size, FRAME_OF_FUNCTION, size == GARBAGE_BYTES && alignment == GARBAGE_BYTES);
-    return block;
-}
-
-static inline void forget_tally(tm_thread *self, uint32_t tally) {
-    const tm_tally_row *row = tm_tally_at(tally);
-    if (tm_likely(row != NULL)) tm_account(self, -traced_bytes(row->size));
-}
-
-static __attribute__((noinline)) void forget(uintptr_t block) {
-    tm_thread *self = tm_enter();
-    if (tm_unlikely(!self)) return;
-    uint32_t tally = tm_mimalloc_blocks_take(block);
-    if (tm_likely(tally)) forget_tally(self, tally);
-    tm_leave(self);
-}
-
-static __attribute__((hot)) void on_freed(void *block) {
-    if (tm_unlikely(!tm_mimalloc_ready)) observe(block, 0, NULL, false);
-    if (tm_mimalloc_blocks_find((uintptr_t)block)) forget((uintptr_t)block);
-}
-
-/* A block that moves is one that is taken and one that is given back. One that stays has another size. */
-static void *on_reallocate(uintptr_t theap, void *block, size_t size, uintptr_t zero) {
-    void *result = tm_mimalloc_next.reallocate(theap, block, size, zero);
-    if (block && result == block && !(tm_self && tm_self->muted)) {
-        on_freed(block);
-        keep(block, size, FRAME_OF_FUNCTION, false);
-    }
-    return result;
-}
-
-#define MOST_OFFSET (1ul << 30)
-
-/* Blocks that are still in a page are gone with it, when a heap is destroyed. A new one may have others at their places. */
-static void forget_each(uint32_t tally, void *self) { forget_tally(self, tally); }
-
-static void on_page(uintptr_t page) {
-    uintptr_t low = page + *(const uintptr_t *)(page + TM_MI_START);
-    size_t block_bytes = *(const size_t *)(page + TM_MI_BLOCK_SIZE), blocks = *(const uint16_t *)(page + TM_MI_RESERVED);
-    tm_thread *self = tm_enter();
-    if (!self) return;
-    /* One block begins at its beginning, or where it is aligned to. */
-    tm_mimalloc_blocks_forget(low, low + (blocks == 1 && block_bytes > MOST_OFFSET ? MOST_OFFSET : block_bytes * blocks), forget_each, self);
-    tm_leave(self);
-}
-
-static const tm_mimalloc_hooks hooks = {on_generic, on_aligned, on_reallocate, on_freed, on_page};
-
-/* ---- sampling, by the profiler hooks ---- */
+/* ---- sampling ---- */
 
 static uint64_t sample_bytes = 1;        /* of the tracing that is on */
 static uint64_t wanted_sample_bytes = 1; /* of the next */
@@ -380,7 +252,7 @@ static size_t on_alloc(tm_profiler *profiler, tm_sample *sample, void *block, si
     const uint64_t *fp = __builtin_frame_address(0);
     sample->tally = 0;
     if (tm_unlikely(!tm_mimalloc_ready)) {
-        observe(block, size, fp, false);
+        observe(block, size, fp);
     } else {
         tm_thread *self = tm_enter();
         if (tm_likely(self != NULL)) {
@@ -397,7 +269,7 @@ static size_t on_alloc(tm_profiler *profiler, tm_sample *sample, void *block, si
 
 static void on_free(tm_profiler *profiler, tm_sample *sample, void *block, const void *heap) {
     (void)profiler, (void)heap;
-    if (tm_unlikely(!tm_mimalloc_ready)) observe(block, 0, NULL, false);
+    if (tm_unlikely(!tm_mimalloc_ready)) observe(block, 0, NULL);
     if (!sample->tally) return;
     tm_thread *self = tm_enter();
     if (!self) return;
@@ -406,17 +278,13 @@ static void on_free(tm_profiler *profiler, tm_sample *sample, void *block, const
     tm_leave(self);
 }
 
-static uint32_t tally_in_header(uintptr_t address) {
-    tm_header header;
-    if (!os_read(address - sizeof header, &header, sizeof header)) return 0;
-    bool ours = header.tag == HEADER_TAG && (header.check ^ (address - sizeof header)) == header_key;
-    return ours ? (uint32_t)header.sample.tally : 0;
-}
-
 bool tm_mimalloc_find_block(uintptr_t address, uint64_t *size, uint32_t *node) {
-    tm_thread *self = tm_mimalloc_ready ? tm_enter() : NULL;
+    tm_header header;
+    if (!tm_mimalloc_ready || !os_read(address - sizeof header, &header, sizeof header)) return false;
+    if (header.tag != HEADER_TAG || (header.check ^ (address - sizeof header)) != header_key) return false;
+    tm_thread *self = tm_enter();
     if (!self) return false;
-    const tm_tally_row *row = tm_tally_at(by_code ? tm_mimalloc_blocks_find(address) : tally_in_header(address));
+    const tm_tally_row *row = tm_tally_at((uint32_t)header.sample.tally);
     if (row) {
         *size = row->size;
         *node = row->node;
@@ -424,20 +292,6 @@ bool tm_mimalloc_find_block(uintptr_t address, uint64_t *size, uint32_t *node) {
     tm_leave(self);
     return row != NULL;
 }
-
-static void tally_one(uint32_t tally, void *context) {
-    (void)context;
-    tm_tally_row *row = tm_tally_at(tally);
-    if (row) row->blocks += (int64_t)(tm_sample_weight(row->size) * TM_TALLY_ONE);
-}
-
-void tm_mimalloc_tally(void) {
-    if (!by_code || !tm_mimalloc_ready) return;
-    tm_tallies_reset();
-    tm_mimalloc_blocks_each(tally_one, NULL);
-}
-
-size_t tm_mimalloc_bytes(void) { return tm_mimalloc_blocks_bytes(); }
 
 uint64_t tm_mimalloc_lost(void) { return __atomic_load_n(&lost, __ATOMIC_RELAXED); }
 
@@ -461,31 +315,10 @@ static void take_out(uintptr_t heap, void *context) {
     exchange(heap, layout.heap_profiler, &ours, NULL);
 }
 
-/* A fork in between would leave the child half of it. */
-static bool change_code(void) {
-    bool tracing = tm_gate != TM_GATE_OFF;
-    tm_gate_close();
-    bool changed = tm_mimalloc_code_patch();
-    tm_gate_open(tracing);
-    return changed;
-}
-
-static void restore_code(void) {
-    bool tracing = tm_gate != TM_GATE_OFF;
-    tm_gate_close();
-    tm_mimalloc_code_restore();
-    tm_mimalloc_blocks_clear();
-    tm_gate_open(tracing);
-}
-
 static void install(uint64_t bytes) {
     if (installed) return;
-    lost = 0;
-    if (by_code) {
-        installed = change_code();
-        return;
-    }
     installed = true;
+    lost = 0;
     sample_bytes = bytes;
     ours.first_rate = next_distance();
     /* Theaps that sampled before begin anew with a new generation. */
@@ -502,10 +335,6 @@ static void install(uint64_t bytes) {
 static void remove_profiler(void) {
     if (!installed) return;
     installed = false;
-    if (by_code) {
-        restore_code();
-        return;
-    }
     __atomic_store_n(&ours.state, ours.state & ~(size_t)RUNNING, __ATOMIC_RELEASE);
     exchange(layout.subprocess, layout.subprocess_profiler, &ours, NULL);
     tm_mimalloc_each_heap(&layout, take_out, NULL);
@@ -535,51 +364,28 @@ static __attribute__((format(printf, 1, 2))) void say(const char *format, ...) {
 
 static bool testing; /* between begin and end */
 
-#ifdef TM_DISTURB
-#include <stdlib.h>
-
-/* Tests build the shim so that the code is only looked at when they ask for it. */
-#define TRY_CODE (getenv("DISTURB_CODE") != NULL)
-#else
-#define TRY_CODE true
-#endif
-
-/* By its code, or else by its profiler hooks. */
-static bool find_allocator(void) {
-    const char *failure = NULL;
-    report_length = 0;
-    report[0] = 0;
-    by_code = TRY_CODE && tm_mimalloc_code_find(&hooks, &failure);
-    if (by_code) say("code %d\n", tm_mimalloc_code_count());
-    else if (TRY_CODE) say("code %s\n", failure);
-    if (by_code) return true;
-    bool found = tm_mimalloc_find(&layout, &failure);
-    if (!found) say("failed %s\n", failure);
-#define SAY(name) say("%s %d\n", #name, layout.name);
-    if (found) { TM_MIMALLOC_LAYOUT(SAY) }
-#undef SAY
-    return found;
-}
-
 int32_t tracemalloc_mimalloc_begin(void) {
     int32_t result = TM_ERROR_STATE;
-    tm_lock_take(&tm_control_lock);
     tm_thread *self = tm_hide_begin();
+    tm_lock_take(&tm_control_lock);
     if (self && !tm_mimalloc_ready && !testing) {
-        testing = find_allocator();
-        result = testing ? TM_OK : TM_ERROR_CALIBRATION;
-    }
-    tm_hide_end(self);
-    if (result == TM_OK) {
-        test.thread = os_thread_pointer();
-        install(1);
-        if (!installed) {
-            say("failed leave to change its code\n");
-            testing = false;
-            result = TM_ERROR_CALIBRATION;
+        const char *failure = NULL;
+        report_length = 0;
+        report[0] = 0;
+        bool found = tm_mimalloc_find(&layout, &failure);
+        if (!found) say("failed %s\n", failure);
+#define SAY(name) say("%s %d\n", #name, layout.name);
+        if (found) {
+            TM_MIMALLOC_LAYOUT(SAY)
+            testing = true;
+            test.thread = os_thread_pointer();
+            install(1);
         }
+#undef SAY
+        result = found ? TM_OK : TM_ERROR_CALIBRATION;
     }
     tm_lock_drop(&tm_control_lock);
+    tm_hide_end(self);
     return result;
 }
 
@@ -597,7 +403,7 @@ void tracemalloc_mimalloc_seen(uint64_t out[3]) {
 
 void tracemalloc_mimalloc_garbage(uint64_t out[2]) {
     tm_thread *self = tm_hide_begin();
-    out[0] = garbage_request();
+    out[0] = GARBAGE_REQUEST;
     out[1] = (uint64_t)count_cells();
     tm_hide_end(self);
 }
@@ -607,12 +413,12 @@ void tracemalloc_mimalloc_sample(uint64_t bytes) {
 }
 
 int32_t tracemalloc_mimalloc_end(int32_t accept) {
+    tm_thread *self = tm_hide_begin();
     tm_lock_take(&tm_control_lock);
     int32_t result = testing ? TM_OK : TM_ERROR_STATE;
     if (testing) {
         testing = false;
         remove_profiler();
-        tm_thread *self = tm_hide_begin();
         if (accept && test.odd_headers) {
             say("failed the header of a block\n");
             result = TM_ERROR_CALIBRATION;
@@ -624,10 +430,10 @@ int32_t tracemalloc_mimalloc_end(int32_t accept) {
         }
         test.thread = 0;
         tm_mimalloc_ready = accept && result == TM_OK;
-        tm_hide_end(self);
         if (tm_gate != TM_GATE_OFF) tm_mimalloc_install();
     }
     tm_lock_drop(&tm_control_lock);
+    tm_hide_end(self);
     return result;
 }
 

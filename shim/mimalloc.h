@@ -50,9 +50,6 @@ void tm_mimalloc_remove(void);
 
 /* The block that begins at an address, if it is one of those that are traced. */
 bool tm_mimalloc_find_block(uintptr_t address, uint64_t *size, uint32_t *node);
-/* With the gate closed: the tallies are what blocks there are now. */
-void tm_mimalloc_tally(void);
-size_t tm_mimalloc_bytes(void);
 uint64_t tm_mimalloc_lost(void); /* blocks, for want of memory */
 
 #endif

@@ -33,13 +33,6 @@ uintptr_t os_thread_pointer(void);
 
 /* After it returns, every other thread has passed a full memory barrier. False: not to be had. */
 bool os_barrier_all(void);
-/* The same for instructions: none that was fetched before is executed after. Call it once before it is relied upon. */
-bool os_barrier_code(void);
-/* Code that is about to be written to, and is not any more. It stays executable all the while. */
-bool os_code_open(uintptr_t start, size_t bytes);
-bool os_code_close(uintptr_t start, size_t bytes);
-/* As os_map(), within the reach of a jump of 32 bits from all of [low, high). */
-void *os_map_near(uintptr_t low, uintptr_t high, size_t bytes);
 void os_yield(void);
 /* Sleeps while *word == value, for so long at the most (may wake early). */
 void os_wait(const volatile uint32_t *word, uint32_t value, uint64_t milliseconds);

@@ -264,35 +264,6 @@ bool os_barrier_all(void) {
     return !FAILED(CALL3(SYS_membarrier, MEMBARRIER_CMD_PRIVATE_EXPEDITED, 0, 0));
 }
 
-bool os_barrier_code(void) {
-    static int registered; /* 1: yes, -1: refused */
-    if (!__atomic_load_n(&registered, __ATOMIC_RELAXED)) {
-        long result = CALL3(SYS_membarrier, MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED_SYNC_CORE, 0, 0);
-        __atomic_store_n(&registered, FAILED(result) ? -1 : 1, __ATOMIC_RELAXED);
-    }
-    if (registered < 0) return false;
-    return !FAILED(CALL3(SYS_membarrier, MEMBARRIER_CMD_PRIVATE_EXPEDITED_SYNC_CORE, 0, 0));
-}
-
-static bool protect(uintptr_t start, size_t bytes, int protection) {
-    uintptr_t low = start & ~4095ul, high = (start + bytes + 4095) & ~4095ul;
-    return !FAILED(CALL3(SYS_mprotect, low, high - low, protection));
-}
-
-bool os_code_open(uintptr_t start, size_t bytes) { return protect(start, bytes, PROT_READ | PROT_WRITE | PROT_EXEC); }
-bool os_code_close(uintptr_t start, size_t bytes) { return protect(start, bytes, PROT_READ | PROT_EXEC); }
-
-void *os_map_near(uintptr_t low, uintptr_t high, size_t bytes) {
-    const uintptr_t step = 1ul << 24, reach = (1ul << 31) - (1ul << 25);
-    for (uintptr_t at = (high + step) & ~(step - 1); at + bytes < low + reach; at += step) {
-        long got = call6(SYS_mmap, (long)at, (long)bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
-        if (FAILED(got)) continue;
-        if ((uintptr_t)got == at) return (void *)got;
-        os_unmap((void *)got, bytes); /* a kernel that takes it for a wish */
-    }
-    return NULL;
-}
-
 void os_yield(void) { CALL3(SYS_sched_yield, 0, 0, 0); }
 
 void os_wait(const volatile uint32_t *word, uint32_t value, uint64_t milliseconds) {

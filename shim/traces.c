@@ -404,11 +404,6 @@ void tm_tallies_each(void (*each)(uint64_t, uint32_t, double, void *), void *con
         if (rows[i].blocks > 0) each(rows[i].size, rows[i].node, (double)rows[i].blocks / TM_TALLY_ONE, context);
 }
 
-void tm_tallies_reset(void) {
-    tm_tally_row *rows = tallies.rows;
-    for (uint32_t i = 0; i < tallies.count; i++) rows[i].blocks = 0;
-}
-
 static void count_tally(uint64_t size, uint32_t node, double blocks, void *context) {
     (void)size, (void)node, (void)blocks;
     ++*(uint64_t *)context;

@@ -74,8 +74,6 @@ tm_tally_row *tm_tally_at(uint32_t tally);
 /* With the gate closed: those in which there are blocks. */
 void tm_tallies_each(void (*each)(uint64_t size, uint32_t node, double blocks, void *context), void *context);
 uint64_t tm_tallies_count(void);
-/* There are no blocks in any: for who counts them anew. */
-void tm_tallies_reset(void);
 
 /*
  * Bytes ever asked for, by node: only where the process was started with that wish, for it costs an access to memory that

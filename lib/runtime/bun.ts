@@ -80,13 +80,8 @@ let mimalloc: MimallocCalibration | undefined;
 
 /** The engine, and the allocator that it is linked with: where that cannot be traced, native libraries still can. */
 function openEngine(shim: BunShim): Engine {
-  const tools = process.getBuiltinModule("bun:jsc") as unknown as JscTools;
-  const engine = openJsc(shim, shim.module, tools);
-  if (mimalloc === undefined) {
-    mimalloc = openMimalloc(shim.mimalloc, (buffer) => shim.addressOf(buffer)!);
-    // What the tests made is not to be what the program's heap is measured by: the collector would come late ever after.
-    tools.fullGC();
-  }
+  const engine = openJsc(shim, shim.module, process.getBuiltinModule("bun:jsc") as unknown as JscTools);
+  mimalloc ??= openMimalloc(shim.mimalloc, (buffer) => shim.addressOf(buffer)!);
   const { calibration, refusal } = mimalloc;
   const allocator = [...calibration].map(([name, value]): [string, string] => [`mimalloc ${name}`, value]);
   return {

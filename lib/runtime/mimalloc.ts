@@ -20,8 +20,8 @@ export interface MimallocCalibration {
   readonly refusal: string | undefined;
 }
 
-/** One for every way of the allocator: two of the small blocks, the larger ones; not so large that the collector notes it. */
-const sizes = [333, 1_021, 1_031, 9_973, 54_323, 543_227, 4_999_993];
+/** One for every way of the allocator: two of the small blocks, the larger ones, one with a mapping of its own. */
+const sizes = [333, 1_021, 1_031, 9_973, 54_323, 543_227, 41_999_993];
 
 /** Objects to be made at most for the collector to need blocks. */
 const mostObjects = 20_000;

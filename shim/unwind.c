@@ -12,6 +12,11 @@ bool tm_mixed_stacks;
 
 #define MOST_NATIVE 1024 /* between two of JavaScript */
 
+/* A thread that has allocated so often has the name that it keeps. */
+#ifndef TM_STEADY_CALLS /* tests do not allocate that often */
+#define TM_STEADY_CALLS 512
+#endif
+
 uint32_t tm_native_frames(const uint64_t *fp, uintptr_t until, uintptr_t high, uint32_t *frames, uint32_t most) {
     uint32_t count = 0;
     uintptr_t pc = fp[1]; /* right also where the caller keeps no frame pointer */
@@ -67,10 +72,10 @@ uint32_t tm_traceback(tm_thread *self, const uint64_t *fp) {
         self->generation = tm_traces_generation;
         self->thread_node = 0;
     }
-    if (tm_unlikely(calls == 8 || calls == 64 || calls == 512)) self->thread_node = 0;
+    if (tm_unlikely(calls == 8 || calls == 64 || calls == TM_STEADY_CALLS)) self->thread_node = 0;
     if (!tm_v8_ready && !(tm_jsc_ready && self->vm)) {
         uint32_t steady = __atomic_load_n(&tm_steady, __ATOMIC_RELAXED), node = thread_node(self);
-        if (tm_unlikely(calls > 512) && !tm_v8_ready && !tm_jsc_ready) self->steady = steady;
+        if (tm_unlikely(calls > TM_STEADY_CALLS) && !tm_v8_ready && !tm_jsc_ready) self->steady = steady;
         return node;
     }
     /* On a stack of the program's own making (a signal's, a coroutine's) nothing says how far it may be read. */

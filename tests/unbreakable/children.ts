@@ -15,13 +15,14 @@ if (part === "parent") {
   Object.assign(globalThis, { kept: new Uint8Array(1_999_911) }); // line 15
   const options = { encoding: "utf8" } as const;
   console.log("parent", variables().length);
-  console.log(spawnSync(process.execPath, ["run", "-A", own, "child"], options).stdout.trim());
+  const flags = "Bun" in globalThis ? [] : ["run", "-A"];
+  console.log(spawnSync(process.execPath, [...flags, own, "child"], options).stdout.trim());
   console.log(spawnSync("sh", ["-c", "env | grep -cE '^(TRACEMALLOC|LD_PRELOAD)'; exit 3"], options).stdout.trim());
   const forked = fork(own, ["child"]);
   console.log(await new Promise((resolve) => forked.on("message", resolve)));
   await new Promise((resolve) => forked.on("exit", resolve));
 } else {
-  Object.assign(globalThis, { kept: new Uint8Array(1_999_913) }); // line 24
+  Object.assign(globalThis, { kept: new Uint8Array(1_999_913) }); // line 25
   const text = `${part} ${variables().length}`;
   if (process.send) process.send(text, undefined, undefined, () => process.disconnect?.());
   else console.log(text);

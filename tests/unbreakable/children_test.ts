@@ -7,7 +7,7 @@ import { after, test } from "node:test";
 import { ensureShim } from "../../lib/runtime/shim_file.ts";
 import { readTransfer } from "../../lib/tracer/traced_image.ts";
 import { Snapshot } from "@x/tracemalloc";
-import { compile, deno, makeFolder, ownersOf, run } from "./run.ts";
+import { compile, makeFolder, ownersOf, run, runtime, runtimeFlags } from "./run.ts";
 
 const folder = makeFolder();
 after(() => folder.remove());
@@ -19,7 +19,7 @@ function snapshots(start: string): string[] {
 }
 
 test("children are not traced, and see nothing of it", () => {
-  const untraced = spawnSync(deno, ["run", "-A", program], { encoding: "utf8" });
+  const untraced = spawnSync(runtime, [...runtimeFlags, program], { encoding: "utf8" });
   const traced = run(["-o", folder.path("alone.snapshot"), program]);
   assertEquals([traced.status, traced.stdout], [0, untraced.stdout], traced.stderr);
   assertEquals(snapshots("alone"), [folder.path("alone.snapshot")]);
@@ -30,9 +30,9 @@ test("--follow-children: each has its own snapshot, with its lines, named by its
   assertEquals([status, stdout], [0, "parent 3\nchild 3\n3\nchild 3\n"], stderr);
   assertEquals(ownersOf(1_999_911, folder.path("all.snapshot")), [`${program}:15`]);
   const children = snapshots("all.").filter((path) => /\.\d+\.snapshot$/.test(path));
-  // Two of Deno, the shell, and what the shell starts.
+  // Two of the runtime, the shell, and what the shell starts.
   assert(children.length >= 4, children.join(" "));
-  assertEquals(children.flatMap((path) => ownersOf(1_999_913, path)), Array(2).fill(`${program}:24`));
+  assertEquals(children.flatMap((path) => ownersOf(1_999_913, path)), Array(2).fill(`${program}:25`));
   for (const path of children) {
     assert(Snapshot.load(path).traces.length > 0, path);
     assertMatch(stderr, new RegExp(`^The snapshot of a child is in ${path}\\.$`, "m"));

@@ -42,6 +42,11 @@ static const scenario scenarios[] = {
     {"fork while a snapshot is taken", "G ma mB", {"F mc S M", "S"}, "S M"},
     {"fork while it is stopped and started", "G ma", {"F mc S M", "X G"}, "S M"},
     {"fork while it is cleared", "G ma", {"F mc S M", "C mb"}, "S M"},
+    {"blocks that are freed at once, beside others of their line", "G ma", {"mb mc fc", "md fa", "S"}, "S M"},
+    {"blocks at the same place in two pages", "G ma mA", {"mb mB fb", "S"}, "S M"},
+    {"clear beside threads that are steady", "G", {"ma mb mc", "C md S"}, "S M"},
+    {"stop and start beside threads that are steady", "G", {"ma mb mc", "X G md"}, "S M"},
+    {"fork beside threads that are steady", "G", {"ma mb mc", "F md S"}, "S M"},
     {"two forks", "G ma", {"F mc", "F md S", "mB"}, "S M"},
 };
 enum { SCENARIOS = sizeof scenarios / sizeof *scenarios };

@@ -1,12 +1,13 @@
-/** More than anybody has foreseen: tracebacks, frames, and tables that are full. */
-import { assert, assertEquals } from "@std/assert";
+/** More than anybody has foreseen: tracebacks, frames, and tables that are full; less memory than the program asks for. */
+import { assert, assertEquals, assertMatch } from "@std/assert";
 import { spawnSync } from "node:child_process";
-import { readdirSync } from "node:fs";
+import { existsSync, mkdirSync, readdirSync, rmdirSync, writeFileSync } from "node:fs";
 import process from "node:process";
-import { after, test } from "node:test";
+import { after, test, type TestContext } from "node:test";
 import { fileURLToPath } from "node:url";
 import { Snapshot } from "@x/tracemalloc";
-import { deno, makeFolder, once, root, run } from "./run.ts";
+import { ensureShim } from "../../lib/runtime/shim_file.ts";
+import { compile, deno, makeFolder, once, ownersOf, root, run, runtime, runtimeFlags } from "./run.ts";
 
 const folder = makeFolder();
 after(() => folder.remove());
@@ -69,3 +70,76 @@ test("tables that are full: what does not fit is said to be so, and nothing else
   const { status, signal, stderr } = spawnSync(program, [], { encoding: "utf8" });
   assertEquals([status, signal, stderr], [0, null, ""]);
 });
+
+test("allocations that fail: the program sees what it sees untraced, and sums stay exact", once, () => {
+  const program = compile("failing.c", folder.path("failing"), "-ldl"), shim = ensureShim();
+  const call = (args: readonly string[], env: Readonly<Record<string, string>> = {}) => {
+    const { status, signal, stdout, stderr } = spawnSync(program, args, {
+      encoding: "utf8",
+      env: { ...process.env, ...env },
+    });
+    assertEquals([status, signal, stderr], [0, null, ""]);
+    return stdout;
+  };
+  const untraced = call([]);
+  assertMatch(untraced, /^malloc\(much\): 0, errno 12$/m);
+  assertEquals(call([], { LD_PRELOAD: shim, TRACEMALLOC_PRELOAD: "1" }), untraced);
+  assertEquals(call([shim]), untraced);
+});
+
+/** A cgroup with so little memory, and how processes get into it; or why there is none. */
+function makeCgroup(bytes: number): { processes: string; remove(): void } | string {
+  const [above, limit] = existsSync("/sys/fs/cgroup/memory/memory.limit_in_bytes")
+    ? ["/sys/fs/cgroup/memory", "memory.limit_in_bytes"]
+    : ["/sys/fs/cgroup", "memory.max"];
+  const cgroup = `${above}/tracemalloc-${process.pid}`, remove = () => rmdirSync(cgroup);
+  try {
+    mkdirSync(cgroup);
+  } catch (error) {
+    return `no cgroup can be made here: ${error}`;
+  }
+  if (!existsSync(`${cgroup}/${limit}`)) {
+    remove();
+    return `a cgroup that is made here has no ${limit}`;
+  }
+  writeFileSync(`${cgroup}/${limit}`, String(bytes));
+  // No memory on a disk instead, as either version says it.
+  for (const name of ["memory.swap.max", "memory.swappiness"]) {
+    if (existsSync(`${cgroup}/${name}`)) writeFileSync(`${cgroup}/${name}`, "0");
+  }
+  return { processes: `${cgroup}/cgroup.procs`, remove };
+}
+
+function inCgroup(what: string, work: (processes: string) => void): void {
+  test(what, (context: TestContext) => {
+    const cgroup = makeCgroup(200 * 2 ** 20);
+    if (typeof cgroup === "string") return context.skip(cgroup);
+    try {
+      work(cgroup.processes);
+    } finally {
+      cgroup.remove();
+    }
+  });
+}
+
+const hungry = path("hungry.ts");
+
+inCgroup("a cgroup with little memory, of which there is enough", (processes) => {
+  const output = folder.path("enough.snapshot");
+  const { status, stdout, stderr } = run(["-o", output, hungry, processes, "20"]);
+  assertEquals([status, stdout], [0, "20\n"], stderr);
+  assertEquals(ownersOf(1_999_937, output), Array(20).fill(`${hungry}:15`));
+});
+
+inCgroup(
+  "a cgroup whose memory runs out: the program is killed as it is untraced, and its last snapshot is there",
+  (processes) => {
+    const untraced = spawnSync(runtime, [...runtimeFlags, hungry, processes, "0"], { encoding: "utf8" });
+    const output = folder.path("out.snapshot");
+    const traced = run(["-o", output, "--every", "20MiB", hungry, processes, "0"]);
+    assertEquals([untraced.signal, traced.signal], ["SIGKILL", "SIGKILL"], traced.stderr);
+    assertMatch(traced.stderr, /^The program was killed: this is the last snapshot/m);
+    const count = ownersOf(1_999_937, output).length;
+    assert(count >= 10, `${count} blocks`);
+  },
+);

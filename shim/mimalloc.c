@@ -363,12 +363,16 @@ static __attribute__((format(printf, 1, 2))) void say(const char *format, ...) {
 }
 
 static bool testing; /* between begin and end */
+static bool refused; /* for good, and the report says why: threads that start later must read the same */
 
+/* Whoever hides waits for nobody: a thread that closes the gate waits for those who hide. */
 int32_t tracemalloc_mimalloc_begin(void) {
     int32_t result = TM_ERROR_STATE;
-    tm_thread *self = tm_hide_begin();
     tm_lock_take(&tm_control_lock);
-    if (self && !tm_mimalloc_ready && !testing) {
+    tm_thread *self = tm_hide_begin();
+    if (refused) {
+        result = TM_ERROR_CALIBRATION;
+    } else if (self && !tm_mimalloc_ready && !testing) {
         const char *failure = NULL;
         report_length = 0;
         report[0] = 0;
@@ -382,10 +386,11 @@ int32_t tracemalloc_mimalloc_begin(void) {
             install(1);
         }
 #undef SAY
+        refused = !found;
         result = found ? TM_OK : TM_ERROR_CALIBRATION;
     }
-    tm_lock_drop(&tm_control_lock);
     tm_hide_end(self);
+    tm_lock_drop(&tm_control_lock);
     return result;
 }
 
@@ -413,11 +418,11 @@ void tracemalloc_mimalloc_sample(uint64_t bytes) {
 }
 
 int32_t tracemalloc_mimalloc_end(int32_t accept) {
-    tm_thread *self = tm_hide_begin();
     tm_lock_take(&tm_control_lock);
     int32_t result = testing ? TM_OK : TM_ERROR_STATE;
     if (testing) {
         testing = false;
+        tm_thread *self = tm_hide_begin();
         remove_profiler();
         if (accept && test.odd_headers) {
             say("failed the header of a block\n");
@@ -427,19 +432,24 @@ int32_t tracemalloc_mimalloc_end(int32_t accept) {
             result = TM_ERROR_CALIBRATION;
         } else if (accept) {
             say("gc_caller %d\n", garbage.level);
+        } else {
+            say("failed the test of its blocks\n");
         }
         test.thread = 0;
         tm_mimalloc_ready = accept && result == TM_OK;
+        refused = !tm_mimalloc_ready;
         if (tm_gate != TM_GATE_OFF) tm_mimalloc_install();
+        tm_hide_end(self);
     }
     tm_lock_drop(&tm_control_lock);
-    tm_hide_end(self);
     return result;
 }
 
 int32_t tracemalloc_mimalloc_report(char *out, int32_t size) {
+    tm_lock_take(&tm_control_lock);
     int32_t length = report_length < size ? report_length : size - 1;
     memcpy(out, report, (size_t)length);
+    tm_lock_drop(&tm_control_lock);
     out[length] = 0;
     return length;
 }

@@ -9,6 +9,7 @@ import {
   renameSync,
   rmSync,
   statSync,
+  symlinkSync,
   watch,
   writeFileSync,
 } from "node:fs";
@@ -392,7 +393,7 @@ function tracedCommand(plan: Plan, transfer: string): { args: string[]; env: Rec
   agent.searchParams.set("signal", String(signal === undefined ? 0 : system.signals[signal]));
   // The shim takes them out of the environment again before the program can see them, unless children are followed.
   const env = {
-    LD_PRELOAD: [shim, process.env["LD_PRELOAD"]].filter(Boolean).join(":"),
+    LD_PRELOAD: [preloadable(shim, transfer), process.env["LD_PRELOAD"]].filter(Boolean).join(":"),
     TRACEMALLOC_PRELOAD: [
       nframe,
       ...(plan.nativeFrames ? ["mixed"] : []),
@@ -426,6 +427,24 @@ function tracedCommand(plan: Plan, transfer: string): { args: string[]; env: Rec
     ],
     env: followed,
   };
+}
+
+/** The loader takes spaces and colons to be between names. */
+const notForLoader = /[ :]/;
+
+/** The shim by a name that the loader can be given: a link beside the transfer, where its own is not one. */
+function preloadable(shim: string, transfer: string): string {
+  if (!notForLoader.test(shim)) return shim;
+  const link = join(dirname(transfer), "libtracemalloc.so");
+  if (notForLoader.test(link)) {
+    throw new TracemallocError(
+      `${shim} cannot be preloaded, for there is a space or colon in its path, nor can ${link}: set TMPDIR to a ` +
+        "folder without",
+      "PRELOAD",
+    );
+  }
+  symlinkSync(shim, link);
+  return link;
 }
 
 /** What Bun loads before a program, whatever its arguments say, and without a trace in `process.execArgv`. */
@@ -567,7 +586,9 @@ function shortened(name: string): string {
 function writeSnapshot(plan: Plan, path: string, output: string): ReturnType<typeof snapshotOfTransfer> {
   const result = snapshotOfTransfer(path, namingCommand(plan), plan.withMetadata);
   const old = lstatSync(output, { throwIfNoEntry: false });
-  if (old === undefined || old.isFile() || old.isSymbolicLink()) replaceByDump(result.snapshot, output);
+  // Somebody else may have put a pipe where our own choice of a name would lead to.
+  const named = output === plan.output;
+  if (!named || old === undefined || old.isFile() || old.isSymbolicLink()) replaceByDump(result.snapshot, output);
   else result.snapshot.dump(output);
   return result;
 }

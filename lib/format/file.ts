@@ -1,7 +1,7 @@
 import {
-  chmodSync,
   closeSync,
   constants,
+  fchmodSync,
   fstatSync,
   fsyncSync,
   openSync,
@@ -163,7 +163,7 @@ export function openReplacement(path: string): Replacement {
     ...fileSink(file, path),
     commit() {
       attempt("write", path, () => {
-        if (old !== undefined) chmodSync(temporary, old.mode & 0o7777);
+        if (old !== undefined) fchmodSync(file, old.mode & 0o7777);
         fsyncSync(file);
         close();
         renameSync(temporary, target);

@@ -102,9 +102,12 @@ function refuseWhatOthersCanWrite(path: string): void {
   }
 }
 
-/** A group is others for what is ours alone. In a folder like /tmp nobody can put a file in the place of somebody else's. */
+/**
+ * A group is others for what is ours alone, and nobody else is to add files there. In other folders, like /tmp, nobody can put
+ * a file in the place of somebody else's.
+ */
 function canBeWrittenByOthers({ mode }: Stats, ours: boolean): boolean {
-  return (mode & 0o1002) === 0o002 || (ours && (mode & 0o020) !== 0);
+  return ours ? (mode & 0o022) !== 0 : (mode & 0o1002) === 0o002;
 }
 
 function compile(compiler: string, args: readonly string[]): void {

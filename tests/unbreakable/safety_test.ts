@@ -18,14 +18,17 @@ import { join } from "node:path";
 import process from "node:process";
 import { after, test } from "node:test";
 import { cli } from "../cli/runtimes.ts";
-import { deno, makeFolder, root, run } from "./run.ts";
+import { deno, makeFolder, once, ownersOf, root, run, runtime, runtimeFlags } from "./run.ts";
 
 const folder = makeFolder();
 after(() => folder.remove());
 const program = folder.path("program.ts");
 writeFileSync(
   program,
-  "Object.assign(globalThis, { kept: new Uint8Array(1_999_919) });\nDeno.kill(Deno.pid, Deno.args[0] as Deno.Signal);\n",
+  `import process from "node:process";
+Object.assign(globalThis, { kept: new Uint8Array(1_999_919) });
+process.kill(process.pid, process.argv[2]);
+`,
 );
 const secret = "an-argument-or-variable-that-is-secret";
 
@@ -47,6 +50,41 @@ test("a symbolic link in the snapshot's place is replaced, and not followed", ()
   assertEquals(run(["-o", path, program, "SIGTERM"]).signal, "SIGTERM");
   assertEquals(readFileSync(target, "utf8"), "precious");
   assert(lstatSync(path).isFile());
+});
+
+test("a pipe that somebody has put where the snapshot would go by itself is replaced, and not written to", () => {
+  const cwd = folder.path("pipes"), script = join(cwd, "pipe.ts");
+  mkdirSync(cwd);
+  writeFileSync(
+    script,
+    `import process from "node:process";
+import { spawnSync } from "node:child_process";
+spawnSync("mkfifo", [\`tracemalloc-pipe.ts.\${process.pid}.snapshot\`]);
+`,
+  );
+  const { status, stderr } = run([script], { cwd });
+  assertEquals(status, 0, stderr);
+  const [name] = readdirSync(cwd).filter((name) => name.endsWith(".snapshot"));
+  assert(lstatSync(join(cwd, name!)).isFile());
+});
+
+test("a path with what the loader takes to be between two names", once, () => {
+  const copy = folder.path("a b:c");
+  mkdirSync(copy);
+  for (
+    const part of ["lib", "shim", "mod.ts", "cli.ts", "deno.json", "package.json", "schema", "vendor", "tsconfig.json"]
+  ) {
+    cpSync(`${root}${part}`, join(copy, part), { recursive: true });
+  }
+  symlinkSync(`${root}node_modules`, join(copy, "node_modules"));
+  const path = folder.path("spaces.snapshot");
+  const { signal, stderr } = spawnSync(
+    runtime,
+    [...runtimeFlags, join(copy, "cli.ts"), "run", "-o", path, program, "SIGTERM"],
+    { cwd: copy, encoding: "utf8" },
+  );
+  assertEquals(signal, "SIGTERM", stderr);
+  assertEquals(ownersOf(1_999_919, path), [`${program}:2`]);
 });
 
 test("arguments and environment are not recorded; with --no-metadata nothing is but the traces", () => {
@@ -106,7 +144,11 @@ test("a shim that others can write, or whose folder they can, is not loaded", ()
   const { builds, load } = copyOfShim("open");
   const path = load();
   for (
-    const [at, mode, back] of [[path, 0o775, 0o755], [join(path, ".."), 0o777, 0o755], [builds, 0o775, 0o755]] as const
+    const [at, mode, back] of [[path, 0o775, 0o755], [join(path, ".."), 0o777, 0o755], [builds, 0o775, 0o755], [
+      builds,
+      0o1777,
+      0o755,
+    ]] as const
   ) {
     chmodSync(at, mode);
     assertEquals(

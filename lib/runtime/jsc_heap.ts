@@ -39,7 +39,8 @@ export function heapTypes(tools: HeapTools): HeapType[] {
   const types = counts.flatMap((bySize, i) =>
     [...bySize].map(([size, count]): HeapType => ({ name: nodeClassNames[i]!, size, count }))
   );
-  // Elements of arrays and named properties that do not fit their object are in no object's size.
+  // Elements of arrays and named properties that do not fit their object are in no object's size. What is left is a
+  // difference of two sums that the engine makes differently: it was 393,527 bytes where two arrays alone have 400,176.
   if (total > told) types.push({ name: "elements and properties", size: total - told, count: 1 });
   return types;
 }

@@ -77,7 +77,8 @@ for (const { name, bun } of testedBuns()) {
         script,
         `class Sample { a = 1; }
 globalThis.kept = Array.from({ length: 20_011 }, () => new Sample());
-globalThis.strings = Array.from({ length: 30_011 }, (_, i) => "string" + i);`,
+globalThis.strings = Array.from({ length: 30_011 }, (_, i) => "string" + i);
+globalThis.numbers = Array.from({ length: 1_000_003 }, (_, i) => i);`,
       );
       run(bun, [`${root}cli.ts`, "run", "--domains", "js-heap", "-o", path, script]);
       const snapshot = Snapshot.load(path), byType = new Map<string, { size: number; count: number }>();
@@ -92,7 +93,9 @@ globalThis.strings = Array.from({ length: 30_011 }, (_, i) => "string" + i);`,
       assert(sample.size >= 20_011 * 16 && sample.size <= 20_011 * 128, String(sample.size));
       assert(strings.count >= 30_011, String(strings.count));
       const elements = byType.get("<elements and properties>")!;
-      assert(elements.size >= (20_011 + 30_011) * 8, String(elements.size));
+      // A difference of two sums of the engine, which are not of the same memory to the last byte (lib/runtime/jsc_heap.ts).
+      const truth = (20_011 + 30_011 + 1_000_003) * 8;
+      assert(elements.size > truth * 0.95 && elements.size < truth * 1.1, `${elements.size} of ${truth}`);
       assertMatch(run(bun, [`${root}cli.ts`, "info", path]), /^ {2}js-heap +all objects by type, without lines$/m);
       run(bun, [`${root}cli.ts`, "run", "--domains", "native,js-heap", "-o", path, script]);
       const domains = new Set(

@@ -1,4 +1,4 @@
-/** Workers that do not call `start()` have their lines on Bun, and children their snapshots. */
+/** Workers that do not call `start()` have their lines on Bun where that is asked for, and children their snapshots. */
 import { spawnSync } from "node:child_process";
 import { readdirSync, writeFileSync } from "node:fs";
 import process from "node:process";
@@ -12,7 +12,7 @@ function run(executable: string, args: readonly string[]): { stdout: string; std
   const { status, signal, stdout, stderr } = spawnSync(executable, args, {
     cwd: root,
     encoding: "utf8",
-    env: { ...process.env, NO_COLOR: "1" },
+    env: { ...process.env, NO_COLOR: "1", TRACEMALLOC_WORKERS: "1" },
   });
   assertEquals([status, signal], [0, null], stderr);
   return { stdout, stderr };

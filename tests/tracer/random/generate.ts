@@ -498,7 +498,7 @@ class Module {
       this.#add(
         f,
         `enum N${f} {§ a = 1,§ b }§ namespace S${f} {§ export function m<A extends number>(d: A): number {§ ${statements}return (${result}) + N${f}.b; } }`,
-        { cost, call: (a) => `S${f}.m<number>(${a})` },
+        { cost, call: (a) => `S${f}.m⟦<number>⟧(${a})` },
       );
     },
   ];

@@ -19,9 +19,8 @@ export interface KnownNames {
 
 /**
  * The snapshot of a transfer that a traced process left, when it was taken, in milliseconds since 1970, and what the process
- * said of itself. Without a
- * command all frames that could be named have their names in the image. `known` is kept from one transfer of a process to
- * the next: naming costs a process.
+ * said of itself. Without a command all frames that could be named have their names in the image. `known` is kept from one
+ * transfer of a process to the next: naming costs a process.
  */
 export function snapshotOfTransfer(
   path: string,

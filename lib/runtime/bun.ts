@@ -9,6 +9,7 @@ import { traceWorkers } from "./bun_workers.ts";
 import { type JscModule, type JscShim, type JscTools, openJsc } from "./jsc.ts";
 import { type MimallocCalibration, type MimallocShim, openMimalloc } from "./mimalloc.ts";
 import { ensureShim } from "./shim_file.ts";
+import { cString, writtenText } from "./shim_text.ts";
 
 interface BunShim extends Shim, JscShim, TrackingShim {
   readonly path: string;
@@ -140,11 +141,6 @@ function makeShim(path: string): BunShim {
     native.tracemalloc_release(image);
     return bytes;
   };
-  const text = (value: string) => new TextEncoder().encode(`${value}\0`);
-  const readText = (read: (text: Uint8Array, size: number) => number | bigint) => {
-    const bytes = new Uint8Array(8192);
-    return new TextDecoder().decode(bytes.subarray(0, Number(read(bytes, bytes.length))));
-  };
   return {
     path,
     module: loaded.exports as JscModule,
@@ -173,11 +169,11 @@ function makeShim(path: string): BunShim {
     // Pointers are numbers here.
     addressOf: (x) => x instanceof ArrayBuffer || x instanceof SharedArrayBuffer ? BigInt(ffi.ptr(x)) : undefined,
     save(path, first, second) {
-      const result = native.tracemalloc_save(text(path), first, first.length, second, second.length);
+      const result = native.tracemalloc_save(cString(path), first, first.length, second, second.length);
       if (result !== Result.ok) throw new Error(`cannot write ${path}: system error ${-Number(result)}`);
     },
     output: ({ path, head, milliseconds, bytes, signal }) =>
-      Number(native.tracemalloc_output(text(path), head, head.length, milliseconds, bytes, signal)),
+      Number(native.tracemalloc_output(cString(path), head, head.length, milliseconds, bytes, signal)),
     outputDone: () => void native.tracemalloc_output_done(),
     mimalloc: {
       begin: () => Number(native.tracemalloc_mimalloc_begin()),
@@ -191,11 +187,11 @@ function makeShim(path: string): BunShim {
         return [memory[0]!, memory[1]!];
       },
       end: (accept) => Number(native.tracemalloc_mimalloc_end(accept)),
-      report: () => readText(native.tracemalloc_mimalloc_report),
+      report: () => writtenText(native.tracemalloc_mimalloc_report),
     },
-    jscHide: (pathPrefix) => void native.tracemalloc_jsc_hide(text(pathPrefix)),
+    jscHide: (pathPrefix) => void native.tracemalloc_jsc_hide(cString(pathPrefix)),
     jscBegin: () => Number(native.tracemalloc_jsc_begin()),
     jscEnd: () => Number(native.tracemalloc_jsc_end()),
-    jscReport: () => readText(native.tracemalloc_jsc_report),
+    jscReport: () => writtenText(native.tracemalloc_jsc_report),
   };
 }

@@ -4,6 +4,7 @@ import { UnsupportedError } from "../model/errors.ts";
 import { abiVersion, Result } from "../tracer/abi.ts";
 import type { Backend, JsHeapObjects, V8Shim } from "./backend.ts";
 import { ensureShim, lastBuilt } from "./shim_file.ts";
+import { cString, writtenText } from "./shim_text.ts";
 import { foreignPositions, openV8, originalPositions } from "./v8.ts";
 
 // Not imported, for Bun loads this, too: see shim_file.ts.
@@ -220,13 +221,12 @@ function makeShim(path: string, native: Deno.DynamicLibrary<typeof symbols>["sym
       return isPointer ? native.pointer_address(x as Deno.PointerObject) : undefined;
     },
     save(path, first, second) {
-      const name = new TextEncoder().encode(`${path}\0`);
-      const result = native.tracemalloc_save(name, first, BigInt(first.length), second, BigInt(second.length));
+      const result = native.tracemalloc_save(cString(path), first, BigInt(first.length), second, BigInt(second.length));
       if (result !== Result.ok) throw new Error(`cannot write ${path}: system error ${-result}`);
     },
     output: ({ path, head, milliseconds, bytes, signal }) =>
       native.tracemalloc_output(
-        new TextEncoder().encode(`${path}\0`),
+        cString(path),
         head,
         BigInt(head.length),
         BigInt(milliseconds),
@@ -234,16 +234,13 @@ function makeShim(path: string, native: Deno.DynamicLibrary<typeof symbols>["sym
         signal,
       ),
     outputDone: native.tracemalloc_output_done,
-    v8Hide: (urlPrefix) => native.tracemalloc_v8_hide(new TextEncoder().encode(`${urlPrefix}\0`)),
+    v8Hide: (urlPrefix) => native.tracemalloc_v8_hide(cString(urlPrefix)),
     v8Begin: native.tracemalloc_v8_begin,
     v8Check: native.tracemalloc_v8_check,
     v8Probe: native.tracemalloc_v8_probe,
-    v8Option: (name) => native.tracemalloc_v8_option(new TextEncoder().encode(`${name}\0`)),
+    v8Option: (name) => native.tracemalloc_v8_option(cString(name)),
     v8End: native.tracemalloc_v8_end,
-    v8Report() {
-      const text = new Uint8Array(8192);
-      return new TextDecoder().decode(text.subarray(0, native.tracemalloc_v8_report(text, text.length)));
-    },
+    v8Report: () => writtenText(native.tracemalloc_v8_report),
     jsHeapWatch: native.tracemalloc_js_heap_watch,
     jsHeapLearn: ({ first, step, count, rounds, interval, confirm }) =>
       native.tracemalloc_js_heap_learn(Uint32Array.of(first, step, count, rounds, interval, confirm ? 1 : 0)),

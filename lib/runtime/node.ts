@@ -6,6 +6,7 @@ import { abiVersion, Result } from "../tracer/abi.ts";
 import type { Backend, JsHeapObjects, V8Shim } from "./backend.ts";
 import { originalPositions } from "./node_source_maps.ts";
 import { ensureShim, lastBuilt } from "./shim_file.ts";
+import { cString, writtenText } from "./shim_text.ts";
 import { openV8 } from "./v8.ts";
 
 /** Tracing on Node.js. */
@@ -106,7 +107,6 @@ function loadModule(path: string): Native {
 
 function makeShim(native: Native): V8Shim {
   const memory = new BigUint64Array(new ArrayBuffer(32));
-  const text = (value: string) => new TextEncoder().encode(`${value}\0`);
   const takeImage = (image: number) => {
     if (image === 0) return undefined;
     const bytes = new Uint8Array(native.copy(image));
@@ -136,22 +136,19 @@ function makeShim(native: Native): V8Shim {
         ? BigInt(native.address(new Uint8Array(x as ArrayBuffer)))
         : undefined,
     save(path, first, second) {
-      const result = native.save(text(path), first, first.length, second, second.length);
+      const result = native.save(cString(path), first, first.length, second, second.length);
       if (result !== Result.ok) throw new Error(`cannot write ${path}: system error ${-result}`);
     },
     output: ({ path, head, milliseconds, bytes, signal }) =>
-      native.output(text(path), head, head.length, milliseconds, bytes, signal),
+      native.output(cString(path), head, head.length, milliseconds, bytes, signal),
     outputDone: native.output_done,
-    v8Hide: (urlPrefix) => native.v8_hide(text(urlPrefix)),
+    v8Hide: (urlPrefix) => native.v8_hide(cString(urlPrefix)),
     v8Begin: native.v8_begin,
     v8Check: native.v8_check,
     v8Probe: native.v8_probe,
     v8End: native.v8_end,
-    v8Option: (name) => native.v8_option(text(name)),
-    v8Report() {
-      const bytes = new Uint8Array(8192);
-      return new TextDecoder().decode(bytes.subarray(0, native.v8_report(bytes, bytes.length)));
-    },
+    v8Option: (name) => native.v8_option(cString(name)),
+    v8Report: () => writtenText(native.v8_report),
     jsHeapWatch: native.js_heap_watch,
     jsHeapLearn: ({ first, step, count, rounds, interval, confirm }) =>
       native.js_heap_learn(Uint32Array.of(first, step, count, rounds, interval, confirm ? 1 : 0)),

@@ -7,7 +7,8 @@ import { assert, assertEquals, assertMatch } from "@std/assert";
 import { Snapshot } from "../../mod.ts";
 import { buildNativeLibraries } from "../../tools/native_libraries.mjs";
 import { bun as pinned, testedBuns } from "./buns.ts";
-import { findPrograms, inFolder, marksOf, type Program, root } from "./programs.ts";
+import { problemOf, traceOwners } from "./owners.ts";
+import { findPrograms, inFolder, marksOf, type Mode, modes, type Program, root } from "./programs.ts";
 
 /** These call Deno itself (native libraries on Bun: bun_native.ts); Bun compiles JSX for a library that is not there. */
 const notForBun = ["elements.tsx", "ends.ts", "ffi.ts", "leaky_server.ts"];
@@ -24,8 +25,6 @@ const native: Program = {
 programs.push(native);
 buildNativeLibraries();
 
-const modes = ["run -n 1", "run -n 25", "start(1)", "start(25)"] as const;
-
 for (const { name, bun } of testedBuns()) {
   for (const program of programs) {
     // What does not hang on the version is seen on the pinned one; the others have all of it in `npm run test:buns`.
@@ -38,15 +37,21 @@ for (const { name, bun } of testedBuns()) {
 }
 
 /** What differs from the marks, a line each. */
-function problemsOf(bun: string, program: Program, mode: typeof modes[number]): string[] {
-  const owners = trace(bun, program.script, mode);
+function problemsOf(bun: string, program: Program, mode: Mode): string[] {
+  // What `run` sets by itself.
+  const env = { ...process.env, NO_COLOR: "1", ...(mode.startsWith("start") && { BUN_JSC_useTailCalls: "0" }) };
+  const owners = traceOwners(
+    program.script,
+    mode,
+    (args) => spawnSync(bun, args, { cwd: root, encoding: "utf8", env }),
+  );
   const problems: string[] = [];
   for (const { file, kind, size, blocks, bunLine } of marksOf(program)) {
     if (kind !== "mark" || bunLine === 0) continue;
-    const place = `${file}:${bunLine}`, expected = `${blocks} at ${place}`;
+    const place = `${file}:${bunLine}`;
     if (mode.startsWith("start") && program.name === "hot.ts") joinUnknown(owners.get(size), place);
-    const found = [...owners.get(size) ?? []].map(([owner, count]) => `${count} at ${owner}`).join(", ") || "none";
-    if (found !== expected) problems.push(`blocks of ${size} bytes: expected ${expected}, found ${found}`);
+    const problem = problemOf(owners, size, blocks, place);
+    if (problem !== undefined) problems.push(problem);
   }
   return problems;
 }
@@ -61,27 +66,6 @@ function joinUnknown(owners: Map<string, number> | undefined, place: string): vo
   if (!owners || unknown === undefined) return;
   owners.delete("<unknown>:0");
   owners.set(place, (owners.get(place) ?? 0) + unknown);
-}
-
-/** Blocks of every size by the line that owns them. */
-function trace(bun: string, script: string, mode: string): Map<number, Map<string, number>> {
-  const nframe = /\d+/.exec(mode)![0];
-  return inFolder((folder) => {
-    const snapshot = `${folder}/snapshot`;
-    const args = mode.startsWith("run")
-      ? [`${root}cli.ts`, "run", "-n", nframe, "-o", snapshot, script]
-      : [`${root}tests/tracer/start_program.ts`, nframe, snapshot, `${folder}/transfer`, script];
-    // What `run` sets by itself.
-    const env = { ...process.env, NO_COLOR: "1", ...(mode.startsWith("start") && { BUN_JSC_useTailCalls: "0" }) };
-    const { status, signal, stderr } = spawnSync(bun, args, { cwd: root, encoding: "utf8", env });
-    assertEquals([status, signal], [0, null], stderr);
-    const owners = new Map<number, Map<string, number>>();
-    for (const { size, traceback } of Snapshot.load(snapshot).traces) {
-      const owner = String(traceback.at(-1)), found = owners.get(size) ?? new Map<string, number>();
-      owners.set(size, found.set(owner, (found.get(owner) ?? 0) + 1));
-    }
-    return owners;
-  });
 }
 
 for (const way of ["return", "process.exit", "process.exit in a timer", "exit code", "exception", "rejection"]) {

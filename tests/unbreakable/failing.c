@@ -14,19 +14,11 @@
 #include <sys/resource.h>
 
 #include "../../shim/tracemalloc.h"
+#include "expect.h"
 
 static __typeof__(&tracemalloc_memory) memory;
 static __typeof__(&tracemalloc_start) start;
 static __typeof__(&tracemalloc_snapshot) snapshot;
-
-#define EXPECT(condition, ...)                         \
-    do {                                               \
-        if (!(condition)) {                            \
-            fprintf(stderr, __VA_ARGS__);              \
-            fprintf(stderr, " (line %d)\n", __LINE__); \
-            exit(1);                                   \
-        }                                              \
-    } while (0)
 
 static uint64_t current(void) {
     uint64_t out[4] = {0};

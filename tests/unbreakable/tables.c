@@ -7,15 +7,7 @@
 
 #include "../../shim/hooks.h"
 #include "../../shim/traces.h"
-
-#define EXPECT(condition, ...)                         \
-    do {                                               \
-        if (!(condition)) {                            \
-            fprintf(stderr, __VA_ARGS__);              \
-            fprintf(stderr, " (line %d)\n", __LINE__); \
-            exit(1);                                   \
-        }                                              \
-    } while (0)
+#include "expect.h"
 
 static void limit_address_space(size_t more) {
     char text[64] = "";

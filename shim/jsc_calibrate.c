@@ -354,15 +354,25 @@ static bool read_type(uint64_t code, int32_t jit, int32_t type, uint8_t *value) 
     return word_at(code + (uint64_t)jit, &word) && is_pointer(word) && os_read(word + (uint64_t)type, value, 1);
 }
 
+/* Code lies in regions whose numbers are as small as those of kinds: an address's byte can look like one everywhere. */
+static bool in_address(uint64_t code, int32_t jit, int32_t type) {
+    uint64_t word, pointed;
+    return word_at(code + (uint64_t)jit, &word) && word_at(word + (uint64_t)(type & ~7), &pointed) && is_pointer(pointed) && word_at(pointed, &word);
+}
+
+static bool fits_kind(uint64_t code, int32_t jit, int32_t type, uint8_t kind) {
+    uint8_t value;
+    return read_type(code, jit, type, &value) && value == kind && !in_address(code, jit, type);
+}
+
 /* What ran never before is interpreted; code that was put in its place later is optimised. */
 static void find_type(uint64_t optimised) {
     int solutions = 0;
     for (int32_t j = 8; j < 8 * 32; j += 8)
         for (int32_t t = 0; t < 32; t++) {
-            uint8_t type;
             uint32_t i = 0;
-            while (i < cold_count && read_type(cold[i].code, j, t, &type) && type == TM_JIT_INTERPRETER) i++;
-            if (i < cold_count || !read_type(optimised, j, t, &type) || type != TM_JIT_DFG) continue;
+            while (i < cold_count && fits_kind(cold[i].code, j, t, TM_JIT_INTERPRETER)) i++;
+            if (i < cold_count || !fits_kind(optimised, j, t, TM_JIT_DFG)) continue;
             solutions++;
             tm_jsc.code_jit = j;
             tm_jsc.jit_type = t;

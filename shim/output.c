@@ -212,6 +212,8 @@ void tm_output_likely_end(void) {
 
 void tm_output_exit(void) {
     if (!saved_at) tm_output_end();
+    /* The signal was there before the exit; its image is written, or was saved by the program. */
+    if (dies_by && owner == getpid()) die_by(dies_by);
 }
 
 /* A program that returns from main() does not call exit() itself. */

@@ -79,9 +79,8 @@ static void each(const os_mapping *m, void *context) {
     }
 }
 
-void tm_code_map_refresh(void) {
+static void refresh(void) {
     static tm_code_region fresh[MOST_REGIONS];
-    if (__atomic_exchange_n(&refresh_lock, 1, __ATOMIC_ACQUIRE)) return;
     uint64_t known = builtins_high;
     struct build build = {fresh, 0, 0, 0, false};
     bool ok = os_each_mapping(each, &build);
@@ -99,7 +98,18 @@ void tm_code_map_refresh(void) {
     }
     maps_read++;
     refreshed_at = os_milliseconds();
+}
+
+static bool try_refresh(void) {
+    if (__atomic_exchange_n(&refresh_lock, 1, __ATOMIC_ACQUIRE)) return false;
+    refresh();
     __atomic_store_n(&refresh_lock, 0, __ATOMIC_RELEASE);
+    return true;
+}
+
+/* Who has the lock may have looked before the caller's code was there. In the child of a fork it may be a thread that is gone. */
+void tm_code_map_refresh(void) {
+    for (int tries = 0; !try_refresh() && tries < 10000; tries++) os_yield();
 }
 
 uint64_t tm_code_maps_read(void) { return maps_read; }
@@ -133,6 +143,6 @@ bool tm_code_region_of(uintptr_t pc, tm_code_region *out) {
     if (pc < 4096) return false;
     if (find(pc, out)) return true;
     if (maps_read > FREE_REFRESHES && os_milliseconds() - refreshed_at < REFRESH_MILLISECONDS) return false;
-    tm_code_map_refresh();
+    try_refresh();
     return find(pc, out);
 }

@@ -282,6 +282,7 @@ static inline bool tm_v8_returns_to_interpreter(const tm_code_region *region, ui
 bool tm_code_region_of(uintptr_t pc, tm_code_region *out);
 /* The same for a word that may be no address of code: never looks again. */
 bool tm_code_region_known(uintptr_t pc, tm_code_region *out);
+/* Looks at the address space again. */
 void tm_code_map_refresh(void);
 uint64_t tm_code_maps_read(void);
 

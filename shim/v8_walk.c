@@ -472,7 +472,10 @@ static inline __attribute__((always_inline)) tm_v8_walk_end begin(tm_thread *sel
     tm_v8_thread *v8 = tm_v8_thread_of(self);
     if (tm_unlikely(!v8 || !make_room(v8, limit))) return TM_V8_NO_ISOLATE;
     if (tm_unlikely(v8->isolate != isolate || v8->generation != tm_traces_generation || v8->incarnation != self->incarnation)) {
+        /* An isolate's code can lie where that of one that is gone lay, in other places: what was there is not to be believed. */
+        bool other = v8->isolate != isolate || v8->incarnation != self->incarnation;
         forget(v8);
+        if (other) tm_code_map_refresh();
         v8->isolate = isolate;
         v8->generation = tm_traces_generation;
         v8->incarnation = self->incarnation;

@@ -71,6 +71,21 @@ for (let i = 0; i < 8; i++) {
   if (i < 6) one.terminate();
 }
 globalThis.worker = worker;
+
+/* And many whose blocks stay: the code of one lies where that of another lay, or nearly so. */
+const passing = URL.createObjectURL(
+  new Blob([`onmessage = ({ data }) => {
+  const blocks = [new Uint8Array(data).buffer];
+  postMessage(blocks, blocks);
+};`], { type: "text/javascript" }),
+);
+globalThis.passing = passing;
+for (let i = 0; i < 60; i++) {
+  const one = new Worker(passing, { type: "module" });
+  one.postMessage(60_033);
+  await new Promise((done) => one.onmessage = ({ data }) => done(keep(data)));
+  one.terminate();
+}
 await new Promise((done) => setTimeout(done, 300));
-console.log(JSON.stringify({ blob, data, worker }));
+console.log(JSON.stringify({ blob, data, worker, passing }));
 Deno.exit();

@@ -42,7 +42,7 @@ function lineOf(remark: string): string {
 
 test("code from text is named by the call that made it; vm, WebAssembly, data: and blob: URLs, workers that end", () => {
   const { stdout, found } = trace(program, 4);
-  const { blob, data, worker } = JSON.parse(stdout);
+  const { blob, data, worker, passing } = JSON.parse(stdout);
   const directCall = lineOf("60001"), nestedCall = `<eval at ${lineOf("nested")}>:1`;
   const expected: Record<number, [string, count?: number]> = {
     60001: [`<eval at ${directCall}>:2 ${directCall} ${program}:10`],
@@ -60,6 +60,7 @@ test("code from text is named by the call that made it; vm, WebAssembly, data: a
     60025: [lineOf("60025")],
     60027: [lineOf("60027")],
     60031: [`${worker}:3`, 100],
+    60033: [`${passing}:2`, 60],
   };
   for (const [size, [traceback, count = 1]] of Object.entries(expected)) {
     assertEquals(found[Number(size)], { [traceback]: count }, `${size} bytes`);

@@ -309,7 +309,7 @@ static void put_image(struct sink *sink, const tm_image *h, const struct rows *r
     COLUMN(h->script_count, tm_script_at(i)->flags | (tm_script_at(i)->owner == isolate ? 0 : TM_SCRIPT_FOREIGN));
     COLUMN(h->script_count, tm_script_at(i)->text_length);
     COLUMN(h->script_count, tm_script_at(i)->text_hash);
-    COLUMN(h->script_count, tm_script_at(i)->origin);
+    COLUMN(h->script_count, __atomic_load_n(&tm_script_at(i)->origin, __ATOMIC_RELAXED));
     COLUMN(h->frame_count, SITE || UNNAMED ? TM_FRAME_UNKNOWN : frames[i].kind);
     COLUMN(h->frame_count, NATIVE ? native_names[i] : UNNAMED ? TM_UNKNOWN_MEMORY : SITE ? TM_UNKNOWN_POSITION : frames[i].owner);
     COLUMN(h->frame_count, NATIVE || UNNAMED ? 0 : frames[i].line);

@@ -268,6 +268,10 @@ uint32_t tm_script_add(const tm_script *script) {
     return result;
 }
 
+void tm_script_set_origin(uint32_t index, uint32_t origin) {
+    __atomic_store_n(&((tm_script *)scripts.rows)[index].origin, origin, __ATOMIC_RELAXED);
+}
+
 /* ---- frames ---- */
 
 static uint64_t hash_frame(const tm_frame_row *row) {

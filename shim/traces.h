@@ -43,6 +43,8 @@ uint32_t *tm_script_lines(uint32_t count);
 /* Copies the script; its line starts are from tm_script_lines(). */
 uint32_t tm_script_add(const tm_script *script);
 const tm_script *tm_script_at(uint32_t index);
+/* What was not known when the script was added. */
+void tm_script_set_origin(uint32_t index, uint32_t origin);
 
 /* Frame index, or the index of the frame "out of memory". Tiers are added to those the frame was seen in. */
 uint32_t tm_frame(uint32_t kind, uint32_t owner, uint32_t line, uint32_t column, uint32_t tiers);

@@ -762,7 +762,11 @@ static uint32_t script_of(uint64_t isolate, tm_tagged script, int nested) {
     if (name == UINT32_MAX) return UINT32_MAX;
     uint32_t text_length = units < 0 ? 0 : (uint32_t)units;
     uint32_t found = tm_script_find(isolate, id, name, text_length);
-    if (found != UINT32_MAX) return found;
+    if (found != UINT32_MAX) {
+        /* A thread that has not started yet keeps no positions, and code from eval may have run there already. */
+        if (!named && !tm_script_at(found)->origin) tm_script_set_origin(found, origin_of(isolate, script, nested));
+        return found;
+    }
     tm_script fresh = {
         .owner = isolate,
         .id = id,

@@ -11,6 +11,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "demangle.h"
+
 /* ---- symbol tables: in files, not in memory; all that a file says is checked ---- */
 
 #define MOST_FILES 64
@@ -103,45 +105,9 @@ static int find_demangler(struct dl_phdr_info *info, size_t size, void *found) {
     return symbol != NULL;
 }
 
-/* Rust's own form ends with a hash, which says nothing to anyone: "_ZN" (length part)... "17h" 16 digits "E". */
-static bool demangle_rust(const char *name, char *out, size_t size) {
-    static const struct {
-        const char *escape, *text;
-    } escapes[] = {{"$LT$", "<"}, {"$GT$", ">"}, {"$RF$", "&"}, {"$BP$", "*"}, {"$LP$", "("}, {"$RP$", ")"},
-                   {"$C$", ","},  {"$u20$", " "}, {"$u7b$", "{"}, {"$u7d$", "}"}, {"$u27$", "'"}, {"$u5b$", "["},
-                   {"$u5d$", "]"}, {"$u3b$", ";"}, {"..", "::"}};
-    size_t length = strlen(name), used = 0;
-    if (length < 24 || strncmp(name, "_ZN", 3) || strncmp(name + length - 20, "17h", 3) || name[length - 1] != 'E') return false;
-    const char *at = name + 3, *end = name + length - 20;
-    while (at < end) {
-        char *rest;
-        unsigned long part = strtoul(at, &rest, 10);
-        if (rest == at || !part || part > (size_t)(end - rest)) return false;
-        const char *stop = rest + part;
-        at = rest;
-        if (*at == '_' && part > 1 && at[1] == '$') at++;
-        if (used && used + 2 < size) used += (size_t)snprintf(out + used, size - used, "::");
-        while (at < stop) {
-            const char *text = NULL;
-            for (size_t i = 0; i < sizeof escapes / sizeof *escapes && !text; i++) {
-                size_t escape = strlen(escapes[i].escape);
-                if (escape > (size_t)(stop - at) || strncmp(at, escapes[i].escape, escape)) continue;
-                text = escapes[i].text;
-                at += escape;
-            }
-            char one[2] = {0, 0};
-            if (!text) one[0] = *at++;
-            int more = snprintf(out + used, size - used, "%s", text ? text : one);
-            if (more < 0 || (size_t)more >= size - used) return false;
-            used += (size_t)more;
-        }
-    }
-    return used > 0;
-}
-
 /* The name itself if it is not mangled, or there is nothing that could tell. */
 static void demangle(const char *name, char *out, size_t size) {
-    if (demangle_rust(name, out, size)) return;
+    if (tm_demangle_rust(name, out, size)) return;
     demangler found = NULL;
     if (!strncmp(name, "_Z", 2)) dl_iterate_phdr(find_demangler, &found);
     int status;

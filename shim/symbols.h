@@ -7,7 +7,7 @@
 
 /*
  * "library!symbol", where a symbol covers the address that is returned to, or "library+0xoffset"; its length. Symbols are
- * those that the library exports, or else those of its symbol table; demangled if the process has the means.
+ * those that the library exports, or else those of its symbol table; demangled: Rust's, and those of C++ if the process has the means.
  */
 size_t tm_symbol_name(uintptr_t pc, char *out, size_t size);
 /* Gives back what was read for the names. */

@@ -34,7 +34,15 @@ function tracebackOf(snapshot: Snapshot, size: number, script: string): string[]
 }
 
 const shelf = existsSync(cxx) ? "mixed::shelf(unsigned int)" : "_ZN5mixed5shelfEj";
-const own = ["<mixed::Shelf as core::Keep>::keep", shelf, "plain", "keep_mixed"].map((name) => `libmixed.so!${name}:0`);
+/** As `c++filt -s rust` shows them, without the numbers of crates and the types of constants. */
+const rust = [
+  "a::id::<alloc::boxed::Box<dyn for<'a> core::ops::function::Fn<(&'a str,), Output = " +
+  "alloc::boxed::Box<dyn core::fmt::Display + core::marker::Send + 'a>> + core::marker::Send>>",
+  "<a::Shelf<7, alloc::string::String>>::dünn",
+];
+const own = ["<mixed::Shelf as core::Keep>::keep", ...rust, shelf, "plain", "keep_mixed"].map((name) =>
+  `libmixed.so!${name}:0`
+);
 
 function check(snapshot: Snapshot, script: string): void {
   assertEquals(tracebackOf(snapshot, 1_999_701, script), [

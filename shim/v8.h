@@ -80,6 +80,8 @@ extern uint32_t tm_v8_levels;
 extern bool tm_v8_ready;
 /* Positions are kept because a profiler runs: not in code that was compiled before. */
 extern bool tm_v8_profiled;
+/* Optimised code says where it makes objects: V8 was started with what lib/runtime/v8_flags.ts gives. */
+extern bool tm_v8_objects_placed;
 /* bytecode sizes in three rows (operand scale 1, 2, 4); operand counts of the translation opcodes */
 extern const uint8_t *tm_v8_bytecode_sizes;
 extern const int32_t *tm_v8_translation_operands;

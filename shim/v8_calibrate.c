@@ -1161,20 +1161,29 @@ static int32_t option_in(const char *list, const char *name) {
     return result;
 }
 
+/* What a string gives V8 by a name before it: Deno's variable and argument, and Node's variable. */
+static int32_t option_after(const char *text, const char *prefix, const char *name) {
+    size_t length = strlen(prefix);
+    return strncmp(text, prefix, length) ? 0 : option_in(text + length, name);
+}
+
 int32_t tracemalloc_v8_option(const char *name) {
-    static const char *const PREFIXES[] = {"DENO_V8_FLAGS=", "--v8-flags="};
     size_t room = 1ul << 20;
     char *text = os_map(room);
     if (!text) return 0;
-    int32_t result = 0;
-    for (int k = 0; k < 2; k++) {
-        memset(text, 0, room);
-        size_t bytes = k ? os_initial_arguments(text, room - 1) : os_initial_environment(text, room - 1);
-        for (size_t at = 0; at < bytes; at += strlen(text + at) + 1) {
-            if (strncmp(text + at, PREFIXES[k], strlen(PREFIXES[k]))) continue;
-            int32_t found = option_in(text + at + strlen(PREFIXES[k]), name);
-            if (found) result = found;
-        }
+    int32_t result = 0, found;
+    size_t bytes = os_initial_environment(text, room - 1);
+    for (size_t at = 0; at < bytes; at += strlen(text + at) + 1)
+        if ((found = option_after(text + at, "DENO_V8_FLAGS=", name)) || (found = option_after(text + at, "NODE_OPTIONS=", name)))
+            result = found;
+    memset(text, 0, room);
+    bytes = os_initial_arguments(text, room - 1);
+    /* Node takes V8's options as its own, before what it runs. */
+    bool before_script = true;
+    for (size_t at = strlen(text) + 1; at < bytes; at += strlen(text + at) + 1) {
+        before_script = before_script && text[at] == '-';
+        if ((found = option_after(text + at, "--v8-flags=", name)) || (before_script && (found = option_in(text + at, name))))
+            result = found;
     }
     os_unmap(text, room);
     return result;
@@ -1256,6 +1265,8 @@ int32_t tracemalloc_v8_end(int32_t accept) {
             if (tm_v8_levels >> i & 1) say(" %s", LEVELS[i]);
         say("\n");
         tm_v8_profiled = accept == TM_V8_ACCEPT_PROFILED;
+        tm_v8_objects_placed = tracemalloc_v8_option("turbo-allocation-folding") < 0 &&
+                               tracemalloc_v8_option("max-inlined-bytecode-size-small=460") > 0;
         say("positions %s\n", accept == TM_V8_ACCEPT_PROFILED ? "profiler" : "kept");
         TM_V8_LAYOUT(SAY)
     }

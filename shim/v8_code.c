@@ -4,7 +4,7 @@
 #include "v8.h"
 
 uint64_t tm_v8_interpreter_offset;
-bool tm_v8_profiled;
+bool tm_v8_profiled, tm_v8_objects_placed;
 
 #define ARRAY_START 16 /* FixedArray and kin: length at 8, elements from here */
 
@@ -530,13 +530,14 @@ static bool count_entry(int64_t code, uint64_t raw, void *context) {
 }
 
 /*
- * Does the table say where objects are made? Maglev's knows calls only, and TurboFan's too, unless details were asked for
- * when it compiled: then what it says is where the last call was, or the call of what is inlined. They were if there are
- * more entries than calls (V8 src/codegen/safepoint-table.h: the first word is their number); or if V8 was told so when it
- * started.
+ * Does TurboFan's table say where objects are made? Not unless V8 was started so that it makes room for each by itself. And
+ * it knows calls only, unless details were asked for when it compiled: then what it says is where the last call was, or the
+ * call of what is inlined. They were if there are more entries than calls (V8 src/codegen/safepoint-table.h: the first word
+ * is their number); or if V8 was told so when it started.
  */
 static bool has_details(tm_tagged code, uintptr_t start, const tm_bytes *table) {
     uint64_t entries = 0;
+    if (!tm_v8_objects_placed) return false;
     if (!tm_v8_profiled) return true;
     tm_v8_each_position(table, tm_v8.positions_shift, count_entry, &entries);
     return entries > tm_read32(start + tm_read32((code & ~3ull) + (uint64_t)tm_v8.code_size));

@@ -1,4 +1,7 @@
 /* From the calling thread's stack to frame indexes, with everything decoded before kept in a cache. */
+#ifdef TM_TEST_PERTURB
+#include <stdlib.h>
+#endif
 #include <string.h>
 
 #include "unwind.h"
@@ -238,12 +241,16 @@ struct callee {
 #define DISPATCH_ROWS 256 /* a table for each width of operands */
 #define MOST_HANDLER_BYTES 0x8000
 
-/* Is it the dispatch table? All of its first rows are places in the builtins, and most of them are different ones. */
+/*
+ * Is it the dispatch table? All of its first rows are places in the builtins, and most of them are different ones; before
+ * V8 14 the last, which no bytecode has, are 0.
+ */
 static bool is_dispatch(uint64_t address) {
     uint64_t rows[DISPATCH_ROWS];
     if (address & 7 || !tm_read(address, rows, sizeof rows)) return false;
-    uint32_t changes = 0;
-    for (uint32_t i = 0; i < DISPATCH_ROWS; i++) {
+    uint32_t changes = 0, count = DISPATCH_ROWS;
+    while (count && !rows[count - 1]) count--;
+    for (uint32_t i = 0; i < count; i++) {
         tm_code_region region;
         if (!tm_code_region_known(rows[i], &region) || region.kind != TM_CODE_IMAGE) return false;
         changes += i && rows[i] != rows[i - 1];
@@ -312,6 +319,9 @@ static inline tm_v8_handler *handler_row(const tm_v8_thread *v8, uintptr_t pc) {
  */
 static __attribute__((noinline)) uint64_t live_offset(tm_v8_thread *v8, const struct callee *handler, const uint64_t *fp) {
     uint64_t slot = tm_v8_slot(fp, tm_v8.frame_offset);
+#ifdef TM_TEST_PERTURB /* $TM_PERTURB: "handler_offset 1" */
+    if (getenv("TM_PERTURB") && !strcmp(getenv("TM_PERTURB"), "handler_offset 1")) return slot;
+#endif
     tm_tagged bytecode = tm_v8_slot(fp, tm_v8.frame_bytecode);
     tm_v8_handler *row = handler_row(v8, handler->pc);
     bool seen = row->pc == handler->pc;

@@ -1,21 +1,14 @@
 import { assert, assertAlmostEquals, assertEquals, assertMatch } from "@std/assert";
 import { spawnSync } from "node:child_process";
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import process from "node:process";
-import { after, test } from "node:test";
-import { fileURLToPath } from "node:url";
+import { test } from "node:test";
 import { Domain, DomainFilter, Snapshot } from "@x/tracemalloc";
-import { ensureShim } from "../../lib/runtime/shim_file.ts";
 import { splitTotal } from "../../lib/runtime/v8_functions.ts";
 import { deno } from "./deno.ts";
+import { folder, perturbed, root, run } from "./heap_programs.ts";
 
 // The js-heap domain: live objects of the engine's heap, by the line that made them.
-
-const root = fileURLToPath(new URL("../../", import.meta.url));
-const folder = mkdtempSync(join(tmpdir(), "tracemalloc-heap-"));
-after(() => rmSync(folder, { recursive: true }));
 
 const program = `${root}tests/tracer/heap_kinds.ts`;
 const text = readFileSync(program, "utf8").split("\n");
@@ -85,17 +78,6 @@ test("a sample stands for all objects: sizes and counts are within a few percent
     assertAlmostEquals(count / (objects[kind] * 100_000), 1, 0.1, `${kind}: ${count}`);
   }
 });
-
-/** Runs a module that finds the library under `api`, and gives what it printed. */
-function run(name: string, source: string, flags: readonly string[] = []): string {
-  const path = join(folder, `${name}.ts`);
-  writeFileSync(path, `import * as api from "${root}mod.ts";\n${source}`);
-  const { stdout, stderr, status } = spawnSync(deno, ["run", "-A", `--config=${root}deno.json`, ...flags, path], {
-    encoding: "utf8",
-  });
-  assertEquals([status, stderr], [0, ""]);
-  return stdout;
-}
 
 const heap = `
 const live = (line: number) => {
@@ -263,28 +245,49 @@ console.log(wrong, found["13"]! >= 4000 && found["13"]! < 4100 || found);`;
   for (const flags of [[], ["--v8-flags=--no-maglev"]]) assertEquals(run("before", source, flags), "[] true\n");
 });
 
+test("optimised code that makes room for several objects at once, or inlines their classes, says no wrong line", () => {
+  const source = `class Made {
+  a = 0; b = 0; c = 0; d = 0; e = 0; f = 0; g = 0; h = 0;
+}
+const touch = (a: number) => a + 1 | 0;
+function instance(a: number, turns: number) {
+  for (let i = 0; i < turns; i++) a = a + i | 0;
+  a = touch(a);
+  return new Made(); // 9
+}
+function three(a: number, i: number) {
+  const one = { a, b: a, c: a };
+  const other = [a, a];
+  const third = { a, one };
+  kept[i] = one;
+  kept[i + 1] = other;
+  kept[i + 2] = third;
+}
+const kept: object[] = new Array(24_000);
+const work = () => {
+  for (let i = 0; i < 6000; i++) {
+    kept[4 * i] = instance(i, 100);
+    three(i, 4 * i + 1);
+  }
+};
+api.start(1, { domains: ["js-heap"], jsInterval: 1 });
+for (let i = 0; i < 4; i++) work();
+const sizes: Record<string, number> = {};
+const snapshot = api.takeSnapshot({ gc: true }); // 29
+for (const { size, traceback } of snapshot.traces) {
+  const { filename, lineno } = traceback.at(0)!;
+  if (filename === import.meta.filename && lineno > 0 && lineno !== 29) sizes[lineno] = (sizes[lineno] ?? 0) + size;
+}
+// What each can have, and the few that the lines make once, or other lines.
+const most: Record<string, number> = { 9: 24 + 8 * 8, 12: 24 + 8 * 3, 13: 32 + 16 + 16, 14: 24 + 8 * 2 };
+const isTooMuch = (size: number, each = 0) => size > 6000 * (each + 16) + 20_000;
+console.log(Object.entries(sizes).filter(([line, size]) => isTooMuch(size, most[line])), kept.length);`;
+  const flags = [[], ["--v8-flags=--no-maglev"], [`--v8-flags=--no-maglev,--detailed-line-info`]];
+  for (const given of flags) assertEquals(run("folded", source, given), "[] 24000\n");
+});
+
 const layout = readFileSync(`${root}shim/js_heap.h`, "utf8");
 const values = [...layout.matchAll(/^ {4}FIELD\((\w+)\)/gm)].map(([, name]) => name!);
-
-/** Runs a program whose shim finds a value of the records wrong. */
-function perturbed(
-  name: string,
-  setting: string,
-  source: string,
-  flags: readonly string[] = [],
-): { stdout: string; stderr: string } {
-  const shim = ensureShim(undefined, ["-DTM_TEST_PERTURB"]);
-  const path = join(folder, `${name}.ts`);
-  const head = `import * as api from "${root}mod.ts"; import { detectBackend } from "${root}lib/runtime/detect.ts"; ` +
-    `detectBackend().openShim("${shim}");\n`;
-  writeFileSync(path, head + source);
-  const { stdout, stderr, status } = spawnSync(deno, ["run", "-A", `--config=${root}deno.json`, ...flags, path], {
-    encoding: "utf8",
-    env: { ...process.env, TM_PERTURB: `js_heap_${setting}`, NO_COLOR: "1" },
-  });
-  assertEquals(status, 0, stderr);
-  return { stdout, stderr };
-}
 
 const byFunction = `
 function make(i: number) {
@@ -312,7 +315,7 @@ test("a value of the records that is found wrong is noticed, or makes no differe
   for (const value of values.filter((_, i) => i % 2 === ("Bun" in globalThis ? 1 : 0))) {
     const { stdout, stderr } = perturbed(
       "perturbed",
-      `${value} 8`,
+      `js_heap_${value} 8`,
       `const kept: object[] = [];
 api.start(1, { domains: ["js-heap"], jsInterval: 1 });
 for (let i = 0; i < 1000; i++) kept.push({ i });
@@ -330,7 +333,7 @@ test("where the records are not recognised, objects are known by function, and i
   const output = join(folder, "functions");
   const { stdout } = perturbed(
     "functions",
-    "size 8",
+    "js_heap_size 8",
     `${byFunction}begin();
 for (let i = 0; i < 20_000; i++) kept.push(make(i), make2(i));
 await turn();

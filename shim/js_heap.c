@@ -15,6 +15,9 @@ tm_js_heap_sizes tm_js_heap_wanted = {SIZE_MAX, 0};
 /* What calibration found; offsets are in bytes. */
 static struct {
     bool known;
+    bool refused;         /* for good: verification found it wrong */
+    uint32_t verified_in; /* TM_TIER_: it holds for what our own functions made there */
+    bool profiled;        /* and the engine's own profile says the same */
     uintptr_t returns[2]; /* the first two return addresses of a record's malloc */
 #define FIELD(name) uint32_t name;
     TM_JS_HEAP_LAYOUT(FIELD)
@@ -24,6 +27,18 @@ static struct {
 static uint64_t interval; /* mean bytes between samples; 0: nothing is sampled */
 static bool alone;        /* blocks that are no records are not recorded */
 static bool native_off;   /* whether there are records or not */
+
+/* A shim built with TM_TEST_PERTURB makes a mistake, as $TM_PERTURB says ("record_size 8"); all others make none. */
+static int32_t mistake(const char *name) {
+#ifdef TM_TEST_PERTURB
+    const char *setting = getenv("TM_PERTURB");
+    size_t length = strlen(name);
+    if (setting && !strncmp(setting, name, length) && setting[length] == ' ') return atoi(setting + length + 1);
+#else
+    (void)name;
+#endif
+    return 0;
+}
 
 /* ---- samplers: one a thread that has an isolate with a running profiler ---- */
 
@@ -66,9 +81,61 @@ static bool sampler_add(tm_thread *thread) {
     return found != NULL;
 }
 
-static void note_lost(uint64_t records) { __atomic_add_fetch(&lost, records, __ATOMIC_RELAXED); }
-
 uint64_t tm_js_heap_lost(void) { return lost; }
+
+/* ---- verification: the records of one thread, which makes objects of our own, are kept apart ---- */
+
+typedef struct verified {
+    uintptr_t record; /* 0: the object has died */
+    uint64_t size;    /* when it was made */
+    uint32_t node;
+} verified;
+
+#define MOST_VERIFIED 32768
+
+/* Who is at something that one thread does at a time; gone with its thread, which can end at any moment. */
+typedef struct holder {
+    tm_thread *thread; /* NULL: nobody */
+    uint32_t incarnation;
+} holder;
+
+static struct {
+    holder by;
+    verified *rows;
+    uint32_t count, looked_at;
+    uint64_t lost;
+    bool spoiled; /* another thread has cleared the traces meanwhile */
+} verification;
+
+/* With tm_control_lock. False: another thread is at it. */
+static bool may_hold(const holder *by, const tm_thread *self) {
+    const tm_thread *other = by->thread;
+    return !other || other == self || other->incarnation != by->incarnation || !other->id || !os_thread_alive(other->id);
+}
+
+static bool is_holder(const holder *by, const tm_thread *self) {
+    return tm_unlikely(self && self == by->thread) && self->incarnation == by->incarnation;
+}
+
+static bool verifies(const tm_thread *self) { return is_holder(&verification.by, self); }
+
+static void note_lost(const tm_thread *self, uint64_t records) {
+    if (verifies(self)) verification.lost += records;
+    else __atomic_add_fetch(&lost, records, __ATOMIC_RELAXED);
+}
+
+static void verified_add(uintptr_t record, uint64_t size, uint32_t node) {
+    if (verification.count == MOST_VERIFIED) verification.lost++;
+    else verification.rows[verification.count++] = (verified){record, size, node};
+}
+
+static void verified_drop(uintptr_t record) {
+    for (uint32_t i = verification.count; i-- > 0;)
+        if (verification.rows[i].record == record) {
+            verification.rows[i].record = 0;
+            return;
+        }
+}
 
 /* ---- weights ---- */
 
@@ -149,19 +216,21 @@ static void settle(tm_thread *self, sampler *own, bool making) {
     uintptr_t record = own->pending;
     if (!record) return;
     own->pending = 0;
-    uint64_t size = word_of(record, layout.size), profiler = word_of(record, layout.profiler), id = word_of(record, layout.id);
+    uint64_t size = word_of(record, layout.size) + (uint64_t)mistake("record_size"), profiler = word_of(record, layout.profiler), id = word_of(record, layout.id);
+    if (size == 56) size += (uint64_t)mistake("record_56");
     if (profiler != own->profiler || id <= own->last_id || !size || size >> 40) {
-        note_lost(1);
+        note_lost(self, 1);
         return;
     }
     if (!own->marked) own->marked = mark(self, profiler);
-    if (!own->gap) note_lost(id - own->last_id - 1);
+    if (!own->gap) note_lost(self, id - own->last_id - 1);
     own->gap = false;
     own->last_id = id;
-    if (!own->pending_node) return;
+    if (!own->pending_node || (mistake("record_number") && id % (uint64_t)mistake("record_number") == 0)) return;
+    if (verifies(self)) return verified_add(record, size, own->pending_node);
     uint64_t now = making ? size_now(record, size) : size, sizes = now | (size - now) << TM_JS_HEAP_SIZE_BITS;
     uint64_t before = tm_side_put(TM_DOMAIN_JS_HEAP, record, sizes, own->pending_node);
-    if (before == TM_SIDE_FAILED) note_lost(1);
+    if (before == TM_SIDE_FAILED) note_lost(self, 1);
     else tm_account(self, bytes_of(sizes) - (before ? bytes_of(before) : 0));
 }
 
@@ -185,6 +254,8 @@ void tm_js_heap_clear(void) {
         each->marked = each->profiler && !each->ended && is_alive(each) && mark(each->thread, each->profiler);
     }
     lost = 0;
+    verification.count = verification.looked_at = 0;
+    verification.spoiled = true;
 }
 
 /* ---- calibration: what mallocs there are while arrays of known sizes are made ---- */
@@ -204,7 +275,7 @@ typedef struct watched {
 } watched;
 
 static struct {
-    tm_thread *thread;
+    holder by;
     watched *rows;
     uint32_t count;
 } watch;
@@ -213,8 +284,8 @@ static struct {
 static void want(void) {
     tm_js_heap_sizes sizes = {SIZE_MAX, 0};
     if (native_off || (interval && alone)) sizes = (tm_js_heap_sizes){0, SIZE_MAX};
-    else if (watch.thread) sizes = (tm_js_heap_sizes){LEAST_RECORD, MOST_PROFILER - LEAST_RECORD};
-    else if (interval) sizes = (tm_js_heap_sizes){layout.bytes, 0};
+    else if (watch.by.thread) sizes = (tm_js_heap_sizes){LEAST_RECORD, MOST_PROFILER - LEAST_RECORD};
+    else if (interval || verification.by.thread) sizes = (tm_js_heap_sizes){layout.bytes, 0};
     __atomic_store_n(&tm_js_heap_wanted.first, sizes.first, __ATOMIC_RELAXED);
     __atomic_store_n(&tm_js_heap_wanted.more, sizes.more, __ATOMIC_RELAXED);
     tm_plain_unless(TM_READS_ENGINE, sizes.first != SIZE_MAX);
@@ -227,8 +298,19 @@ static void returns_of(const tm_thread *self, const uint64_t *fp, uintptr_t out[
     out[1] = readable ? next[1] : 0;
 }
 
+static uint32_t traceback_of(tm_thread *self, const uint64_t *fp) {
+    uint32_t node = tm_traceback(self, fp);
+    int32_t lines = mistake("record_line"), columns = mistake("record_column");
+    if (tm_likely(!lines && !columns)) return node;
+    const tm_node_row *row = &tm_node_rows()[node];
+    const tm_frame_row *frame = &tm_frame_rows()[row->frame];
+    if (frame->kind != TM_FRAME_SCRIPT || !frame->line) return node;
+    uint32_t line = frame->line + (uint32_t)lines, column = frame->column + (uint32_t)columns;
+    return tm_node(row->parent, tm_frame(frame->kind, frame->owner, line, column, tm_frame_tiers()[row->frame]));
+}
+
 bool tm_js_heap_malloc(tm_thread *self, uintptr_t block, size_t size, const uint64_t *fp) {
-    if (tm_unlikely(self == watch.thread)) {
+    if (is_holder(&watch.by, self)) {
         if (size < LEAST_RECORD || size > MOST_PROFILER || watch.count == MOST_WATCHED || !mark(self, block)) return alone;
         watched *row = &watch.rows[watch.count];
         *row = (watched){.block = block, .size = (uint32_t)size};
@@ -245,17 +327,17 @@ bool tm_js_heap_malloc(tm_thread *self, uintptr_t block, size_t size, const uint
     settle(self, own, true);
     if (!mark(self, block)) {
         own->gap = true;
-        note_lost(1);
+        note_lost(self, 1);
         return true;
     }
     memset((void *)block, 0, size);
     own->pending = block;
-    own->pending_node = self->muted ? 0 : tm_traceback(self, fp);
+    own->pending_node = self->muted && !verifies(self) ? 0 : traceback_of(self, fp);
     return true;
 }
 
 void tm_js_heap_free(tm_thread *self, uintptr_t block) {
-    if (tm_unlikely(watch.thread != NULL)) {
+    if (tm_unlikely(watch.by.thread != NULL)) {
         for (uint32_t i = __atomic_load_n(&watch.count, __ATOMIC_ACQUIRE); i-- > 0;)
             if (watch.rows[i].block == block) {
                 watch.rows[i].block = 0;
@@ -265,6 +347,7 @@ void tm_js_heap_free(tm_thread *self, uintptr_t block) {
     sampler *own = sampler_of(self);
     if (own && own->profiler == block) own->ended = true;
     if (own && own->pending == block) settle(self, own, false);
+    if (verifies(self)) return verified_drop(block);
     uint64_t size;
     uint32_t node;
     if (tm_side_take(TM_DOMAIN_JS_HEAP, block, &size, &node)) tm_account(self, -bytes_of(size));
@@ -338,17 +421,6 @@ static uint32_t profiler_words(uintptr_t profiler, uint64_t value) {
     return found;
 }
 
-/* A shim built with TM_TEST_PERTURB finds one value wrong, as $TM_PERTURB says ("js_heap_size 8"). */
-static void perturb(void) {
-#ifdef TM_TEST_PERTURB
-    const char *setting = getenv("TM_PERTURB");
-#define FIELD(name) \
-    if (setting && !strncmp(setting, "js_heap_" #name " ", sizeof "js_heap_" #name)) layout.name += (uint32_t)atoi(setting + sizeof "js_heap_" #name);
-    TM_JS_HEAP_LAYOUT(FIELD)
-#undef FIELD
-#endif
-}
-
 #define LEAST_OBJECTS 8 /* that were led to by one word of their records and no other */
 
 static bool learn_kind(const kind *kind, const tm_js_heap_spec *spec) {
@@ -374,7 +446,9 @@ static bool learn_kind(const kind *kind, const tm_js_heap_spec *spec) {
                 layout.profiler = profiler;
                 layout.handles = (1u << size / 8) - 1;
                 layout.objects = 0;
-                perturb();
+#define FIELD(name) layout.name += (uint32_t)mistake("js_heap_" #name);
+                TM_JS_HEAP_LAYOUT(FIELD)
+#undef FIELD
                 return true;
             }
         }
@@ -397,6 +471,9 @@ static bool confirm_kind(const kind *kind, const tm_js_heap_spec *spec) {
     layout.last_id = 8 * (uint32_t)__builtin_ctz(layout.last_id);
     bool one = layout.objects >= LEAST_OBJECTS && layout.handles && !(layout.handles & (layout.handles - 1));
     layout.handle = one ? 8 * (uint32_t)__builtin_ctz(layout.handles) : 0;
+#define FIELD(name) layout.name += (uint32_t)mistake("confirmed_" #name);
+    TM_JS_HEAP_LAYOUT(FIELD)
+#undef FIELD
     return true;
 }
 
@@ -417,32 +494,39 @@ static void leave_alone(void) {
 }
 
 static void end_watch(void) {
-    watch.thread = NULL;
+    watch.by.thread = NULL;
     want();
-    os_unmap(watch.rows, MOST_WATCHED * sizeof *watch.rows);
+    if (watch.rows) os_unmap(watch.rows, MOST_WATCHED * sizeof *watch.rows);
     watch.rows = NULL;
+    watch.count = 0;
+}
+
+static void end_verification(void) {
+    verification.by.thread = NULL;
+    want();
+    if (verification.rows) os_unmap(verification.rows, MOST_VERIFIED * sizeof *verification.rows);
+    verification.rows = NULL;
+    verification.count = verification.looked_at = 0;
 }
 
 int32_t tracemalloc_js_heap_watch(void) {
     tm_thread *self = tm_self ? tm_self : tm_thread_attach();
-    if (!self || !tm_v8_ready) return TM_ERROR_STATE;
+    if (!self) return TM_ERROR_STATE;
     int32_t result = TM_ERROR_BUSY;
     tm_lock_take(&tm_control_lock);
-    if (!watch.thread) {
-        watch.rows = os_map(MOST_WATCHED * sizeof *watch.rows);
+    if (may_hold(&watch.by, self)) {
+        if (!watch.rows) watch.rows = os_map(MOST_WATCHED * sizeof *watch.rows);
+        watch.count = 0;
         result = watch.rows ? TM_OK : TM_ERROR_NO_MEMORY;
-        if (watch.rows) {
-            watch.count = 0;
-            watch.thread = self;
-            want();
-        }
+        if (watch.rows) watch.by = (holder){self, self->incarnation};
+        want();
     }
     tm_lock_drop(&tm_control_lock);
     return result;
 }
 
 int32_t tracemalloc_js_heap_learn(const tm_js_heap_spec *spec) {
-    if (!watch.thread || watch.thread != tm_self || !enter_alone()) return TM_ERROR_STATE;
+    if (!is_holder(&watch.by, tm_self) || !enter_alone()) return TM_ERROR_STATE;
     kind *found = os_map(sizeof *found);
     bool done = layout.known;
     for (uint32_t first = 0; found && first < watch.count && !done; first++) {
@@ -474,7 +558,7 @@ static bool is_profiler(const watched *block, uint64_t wanted) {
 }
 
 int32_t tracemalloc_js_heap_began(uint32_t bytes) {
-    if (!watch.thread || watch.thread != tm_self || !enter_alone()) return TM_ERROR_STATE;
+    if (!is_holder(&watch.by, tm_self) || !enter_alone()) return TM_ERROR_BUSY;
     const watched *found = NULL;
     for (uint32_t i = 0; i < watch.count && !found; i++)
         if (is_profiler(&watch.rows[i], bytes)) found = &watch.rows[i];
@@ -491,7 +575,7 @@ int32_t tracemalloc_js_heap_began(uint32_t bytes) {
 /* ---- from an object to its record ---- */
 
 void tm_js_heap_learn_handle(uintptr_t slot) {
-    if (!watch.thread || watch.thread != tm_self || !layout.bytes || !enter_alone()) return;
+    if (!is_holder(&watch.by, tm_self) || !layout.bytes || !enter_alone()) return;
     uint64_t object = *(const uint64_t *)slot;
     for (uint32_t word = 0; word < layout.bytes / 8; word++) {
         uint32_t times = 0;
@@ -519,7 +603,7 @@ static void note_type(measured_type *known, tm_tagged object) {
 void tm_js_heap_learn_integer(uintptr_t slot, uint32_t digits) {
     tm_tagged object = *(const uint64_t *)slot;
     uint64_t second;
-    if (!watch.thread || watch.thread != tm_self || !tm_is_object(object)) return;
+    if (!is_holder(&watch.by, tm_self) || !tm_is_object(object)) return;
     if (!os_read((object & ~3ull) + 8, &second, sizeof second)) return;
     if (!integers.times)
         while (integer_shift < 16 && integer_digits(second) > digits) integer_shift++;
@@ -529,7 +613,7 @@ void tm_js_heap_learn_integer(uintptr_t slot, uint32_t digits) {
 
 /* The table is what a field of the map leads to, and has a record of just its size. */
 void tm_js_heap_learn_map(uintptr_t slot) {
-    if (!watch.thread || watch.thread != tm_self || !layout.handles || !enter_alone()) return;
+    if (!is_holder(&watch.by, tm_self) || !layout.handles || !enter_alone()) return;
     uint64_t fields[4];
     uint32_t handle = 8 * (uint32_t)__builtin_ctz(layout.handles);
     bool known = os_read((*(const uint64_t *)slot & ~3ull), fields, sizeof fields);
@@ -563,6 +647,128 @@ uintptr_t tm_js_heap_record_of(uintptr_t slot) {
     }
     leave_alone();
     return found;
+}
+
+/* ---- verification ---- */
+
+int32_t tracemalloc_js_heap_known(void) {
+    if (layout.refused) return TM_JS_HEAP_REFUSED;
+    if (!layout.known) return TM_JS_HEAP_UNKNOWN;
+    return (layout.profiled ? TM_JS_HEAP_PROFILED : TM_JS_HEAP_LEARNT) | (int32_t)(layout.verified_in << TM_JS_HEAP_TIERS);
+}
+
+int32_t tracemalloc_js_heap_verify(void) {
+    tm_thread *self = tm_self ? tm_self : tm_thread_attach();
+    if (!self || !layout.known) return TM_ERROR_STATE;
+    int32_t result = TM_ERROR_BUSY;
+    tm_lock_take(&tm_control_lock);
+    if (may_hold(&verification.by, self)) {
+        if (!verification.rows) verification.rows = os_map(MOST_VERIFIED * sizeof *verification.rows);
+        result = verification.rows && sampler_add(self) ? TM_OK : TM_ERROR_NO_MEMORY;
+        verification.count = verification.looked_at = 0;
+        verification.lost = 0;
+        verification.spoiled = false;
+        verification.by = result == TM_OK ? (holder){self, self->incarnation} : (holder){0};
+        want();
+    }
+    tm_lock_drop(&tm_control_lock);
+    return result;
+}
+
+/* Of the calling thread, inside the tracer; NULL: it does not verify. */
+static tm_thread *enter_verification(void) {
+    tm_thread *self = tm_enter();
+    if (!self) return NULL;
+    sampler *own = verifies(self) && !verification.spoiled ? sampler_of(self) : NULL;
+    if (!own) {
+        tm_leave(self);
+        return NULL;
+    }
+    if (own->pending && is_filled(own->pending)) settle(self, own, false);
+    return self;
+}
+
+int32_t tm_js_heap_verify_object(uintptr_t slot) {
+    tm_thread *self = enter_verification();
+    if (!self) return TM_ERROR_STATE;
+    uint64_t object = *(const uint64_t *)slot;
+    int32_t found = TM_ERROR_CALIBRATION;
+    uint32_t times = 0;
+    for (uint32_t i = verification.looked_at; i < verification.count; i++) {
+        uintptr_t record = verification.rows[i].record;
+        if (!record || !layout.handle || !profiler_has(word_of(record, layout.handle), 0, object)) continue;
+        found = (int32_t)i;
+        times++;
+    }
+    verification.looked_at = verification.count;
+    tm_leave(self);
+    return times > 1 ? TM_ERROR_CALIBRATION : found;
+}
+
+/* Where JavaScript was, as the most recent frame of a traceback that is no native code's says. */
+static void place_of(uint32_t node, uint32_t out[3]) {
+    const tm_node_row *nodes = tm_node_rows();
+    const tm_frame_row *frames = tm_frame_rows();
+    while (node && frames[nodes[node].frame].kind == TM_FRAME_NATIVE) node = nodes[node].parent;
+    const tm_frame_row *frame = node ? &frames[nodes[node].frame] : NULL;
+    bool known = frame && frame->kind == TM_FRAME_SCRIPT && frame->line;
+    out[0] = known ? frame->line : 0;
+    out[1] = known ? frame->column : 0;
+    out[2] = known ? tm_frame_tiers()[nodes[node].frame] : 0;
+}
+
+int32_t tracemalloc_js_heap_verified(uint32_t *out, int32_t words) {
+    tm_thread *self = enter_verification();
+    if (!self) return TM_ERROR_STATE;
+    int32_t count = (int32_t)verification.count < words / 5 ? (int32_t)verification.count : words / 5;
+    for (int32_t i = 0; i < count; i++) {
+        const verified *row = &verification.rows[i];
+        out[5 * i] = row->record != 0;
+        out[5 * i + 1] = (uint32_t)row->size;
+        place_of(row->node, out + 5 * i + 2);
+    }
+    if (verification.lost) count = TM_ERROR_CALIBRATION;
+    tm_leave(self);
+    return count;
+}
+
+/* Of all threads: they would be wrong. */
+static void forget_records(tm_thread *self) {
+    size_t count = 0;
+    const tm_side_block *rows = tm_side_rows(&count);
+    for (size_t i = 0; i < count; i++) {
+        uint64_t sizes;
+        uint32_t node;
+        if (rows[i].node && rows[i].domain == TM_DOMAIN_JS_HEAP && tm_side_take(TM_DOMAIN_JS_HEAP, rows[i].address, &sizes, &node))
+            tm_account(self, -bytes_of(sizes));
+    }
+    for (uint32_t i = 0; i < sampler_count; i++) samplers[i].pending = 0;
+}
+
+void tracemalloc_js_heap_verify_end(void) {
+    if (!enter_alone()) return;
+    if (is_holder(&verification.by, tm_self)) {
+        sampler *own = sampler_of(tm_self);
+        if (own) *own = (sampler){0};
+        end_verification();
+    }
+    leave_alone();
+}
+
+void tracemalloc_js_heap_judge(int32_t state, uint32_t tiers) {
+    if (!tm_self && !tm_thread_attach()) return;
+    tm_lock_take(&tm_control_lock);
+    bool tracing = tm_gate_close();
+    layout.verified_in |= tiers;
+    layout.profiled |= layout.known && state == TM_JS_HEAP_PROFILED;
+    if (state == TM_JS_HEAP_REFUSED) {
+        layout.known = false;
+        layout.refused = true;
+        forget_records(tm_self);
+    }
+    want();
+    tm_gate_open(tracing);
+    tm_lock_drop(&tm_control_lock);
 }
 
 /* ---- control ---- */
@@ -602,8 +808,8 @@ void tm_js_heap_stop(void) {
     __atomic_store_n(&sampler_count, 0, __ATOMIC_RELEASE);
     lost = interval = 0;
     alone = native_off = false;
-    if (watch.thread) end_watch();
-    else want();
+    end_watch();
+    end_verification();
 }
 
 int32_t tracemalloc_js_heap_state(void) {

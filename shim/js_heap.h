@@ -72,6 +72,12 @@ uintptr_t tm_js_heap_record_of(uintptr_t slot);
 void tm_js_heap_learn_integer(uintptr_t slot, uint32_t digits);
 void tm_js_heap_learn_map(uintptr_t slot);
 
+/*
+ * While the thread verifies: which of its records is that of the object, among those made since the last call. TM_ERROR_STATE,
+ * or TM_ERROR_CALIBRATION: there is none, or several.
+ */
+int32_t tm_js_heap_verify_object(uintptr_t slot);
+
 /* Records that were not understood, or that a sampler other than ours made. */
 uint64_t tm_js_heap_lost(void);
 

@@ -96,6 +96,11 @@ static bool words_of(napi_env env, napi_callback_info info, uint64_t words[MOST_
     CALL(js_heap_watch, tracemalloc_js_heap_watch())                                                                    \
     CALL(js_heap_learn, tracemalloc_js_heap_learn(AT(0)))                                                               \
     CALL(js_heap_began, tracemalloc_js_heap_began((uint32_t)w[0]))                                                      \
+    CALL(js_heap_known, tracemalloc_js_heap_known())                                                                    \
+    CALL(js_heap_verify, tracemalloc_js_heap_verify())                                                                  \
+    CALL(js_heap_verify_end, (tracemalloc_js_heap_verify_end(), 0))                                                     \
+    CALL(js_heap_verified, tracemalloc_js_heap_verified(AT(0), (int32_t)w[1]))                                          \
+    CALL(js_heap_judge, (tracemalloc_js_heap_judge((int32_t)w[0], (uint32_t)w[1]), 0))                                  \
     CALL(js_heap_start, tracemalloc_js_heap_start((uint32_t)w[0], (uint32_t)w[1]))                                      \
     CALL(js_heap_end, (tracemalloc_js_heap_end(), 0))                                                                   \
     CALL(js_heap_state, tracemalloc_js_heap_state())                                                                    \
@@ -152,6 +157,11 @@ static napi_value call_record_of(napi_env env, napi_callback_info info) {
     return tm_napi_number(env, values_of(env, info, values) ? (int64_t)tm_js_heap_record_of((uintptr_t)values[0]) : 0);
 }
 
+static napi_value call_verify(napi_env env, napi_callback_info info) {
+    napi_value values[MOST_VALUES];
+    return tm_napi_number(env, values_of(env, info, values) ? tm_js_heap_verify_object((uintptr_t)values[0]) : TM_ERROR_STATE);
+}
+
 static napi_value call_is_pointer(napi_env env, napi_callback_info info) {
     napi_value values[MOST_VALUES];
     int type = 0;
@@ -161,7 +171,7 @@ static napi_value call_is_pointer(napi_env env, napi_callback_info info) {
 
 static const tm_napi_function object_functions[] = {
     {"learnHandle", call_learn_handle}, {"learnInteger", call_learn_integer}, {"learnMap", call_learn_map},
-    {"recordOf", call_record_of},       {"isPointer", call_is_pointer},       {NULL, NULL}};
+    {"recordOf", call_record_of},       {"verify", call_verify},            {"isPointer", call_is_pointer},       {NULL, NULL}};
 
 /* ---- the module ---- */
 

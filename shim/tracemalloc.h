@@ -13,7 +13,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define TM_ABI_VERSION 9u
+#define TM_ABI_VERSION 10u
 #define TM_EXPORT __attribute__((visibility("default")))
 
 /* What tracemalloc_status() says. */
@@ -199,8 +199,38 @@ typedef struct tm_js_heap_spec {
  */
 TM_EXPORT int32_t tracemalloc_js_heap_watch(void);
 TM_EXPORT int32_t tracemalloc_js_heap_learn(const tm_js_heap_spec *spec);
-/* Has V8 begun to sample at this interval since? TM_ERROR_STATE: it has not; an isolate has one sampler, which another has. */
+/*
+ * Has V8 begun to sample at this interval since? TM_ERROR_STATE: it has not; an isolate has one sampler, which another has.
+ * TM_ERROR_BUSY: another thread has stopped tracing meanwhile.
+ */
 TM_EXPORT int32_t tracemalloc_js_heap_began(uint32_t interval);
+/*
+ * What is known of the records, in this process: one of these; and from bit TM_JS_HEAP_TIERS on, the tiers (TM_TIER_) of
+ * code whose objects had the right lines.
+ */
+#define TM_JS_HEAP_UNKNOWN 0
+#define TM_JS_HEAP_LEARNT 1
+#define TM_JS_HEAP_PROFILED 2 /* the engine's own profile says the same */
+#define TM_JS_HEAP_REFUSED 3  /* for good */
+#define TM_JS_HEAP_TIERS 8
+TM_EXPORT int32_t tracemalloc_js_heap_known(void);
+/*
+ * Until the end, the records of the calling thread, whose sampler is about to begin, are kept apart, with their tracebacks,
+ * muted or not. TM_ERROR_BUSY: another thread verifies.
+ */
+TM_EXPORT int32_t tracemalloc_js_heap_verify(void);
+TM_EXPORT void tracemalloc_js_heap_verify_end(void);
+/*
+ * These records in the order in which they were made, as {whether the object lives, its size, line and column of where it was
+ * made (0: not known), tiers}. Returns how many, as far as there is room for; TM_ERROR_CALIBRATION: there are some that are not known;
+ * TM_ERROR_STATE: another thread has cleared the traces or stopped, and they are not there any more.
+ */
+TM_EXPORT int32_t tracemalloc_js_heap_verified(uint32_t *out, int32_t words);
+/*
+ * What came of it: one of the states above, the last of which holds for all threads and for good; what was recorded so far is
+ * forgotten then. `tiers`: code in which lines were right.
+ */
+TM_EXPORT void tracemalloc_js_heap_judge(int32_t state, uint32_t tiers);
 /*
  * The profiler of the calling thread's isolate is about to sample at this mean interval of bytes, and the native domain is
  * traced or not. Where other isolates are sampled already, as those are. Returns the interval. Where nothing was learnt, no

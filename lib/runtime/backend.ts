@@ -67,6 +67,15 @@ export interface V8Shim extends Shim {
   jsHeapLearn(spec: JsHeapSpec): number;
   /** Ends the watch, too: has a sampler of this interval begun since? */
   jsHeapBegan(interval: number): number;
+  /** One of `RecordState`, and tiers. */
+  jsHeapKnown(): number;
+  /** From now to the end this thread's records are kept apart. Results as above. */
+  jsHeapVerify(): number;
+  jsHeapVerifyEnd(): void;
+  /** Puts the records, five words each (shim/tracemalloc.h), where they are wanted; returns how many, or as above. */
+  jsHeapVerified(rows: Uint32Array<ArrayBuffer>): number;
+  /** What was verified of the records: they are in that state, of `RecordState`; and in code of these tiers, too. */
+  jsHeapJudge(state: number, tiers: number): void;
   /** `alone`: without the native domain. Returns the interval, which is that of other threads if there are any. */
   jsHeapStart(interval: number, alone: boolean): number;
   jsHeapEnd(): void;
@@ -109,6 +118,8 @@ export interface JsHeapObjects {
   /** And then what type they have: `integer` has so many digits of 64 bits, `map` is empty and new. */
   learnInteger(integer: bigint, digits: number): void;
   learnMap(map: ReadonlyMap<unknown, unknown>): void;
+  /** While records are kept apart: the number of that of an object, if it was made since the last call; or of a result. */
+  verify(object: unknown): number;
   /** Where the record of an object is; 0: there is none. */
   recordOf(object: unknown): number;
   /** Is it a pointer object of the runtime? 1: it is. */
@@ -141,8 +152,10 @@ export interface HeapSampler {
   unsampledThreads(): number;
   /** By what address an object is known in the domain, if it is. */
   recordOf(object: object): number | undefined;
-  /** Why it is known which function made an object, and not the line; `undefined`: lines are known. */
+  /** Why it is known which function made an object, and not the line; `undefined`: lines are known. It can turn out late. */
   readonly noLines: string | undefined;
+  /** What is known to be right of lines and sizes; `undefined`: nothing is to be verified. */
+  readonly verified?: string | undefined;
   /** Where lines are not known: the latest of the engine's own profiles, if there is one yet; the shim knows no objects. */
   profile(): FunctionProfile | undefined;
   /** Forgets what {@linkcode profile} is of. */
@@ -210,9 +223,9 @@ export interface Engine {
   ): readonly (OriginalPosition | undefined)[];
   /**
    * Begins to sample the objects of this thread's heap, one every so many bytes on average; `alone`: and ends the native
-   * domain. Throws `UnsupportedError`.
+   * domain. `warn` is told why lines are not known if that is so, now or later. Throws `UnsupportedError`.
    */
-  sampleHeap(interval: number, alone: boolean): HeapSampler;
+  sampleHeap(interval: number, alone: boolean, warn: (why: string) => void): HeapSampler;
   /** What is traced where nothing else is said. */
   readonly defaultDomains: readonly DomainName[];
   /**

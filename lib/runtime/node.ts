@@ -68,6 +68,11 @@ type FunctionName =
   | "js_heap_watch"
   | "js_heap_learn"
   | "js_heap_began"
+  | "js_heap_known"
+  | "js_heap_verify"
+  | "js_heap_verify_end"
+  | "js_heap_verified"
+  | "js_heap_judge"
   | "js_heap_start"
   | "js_heap_end"
   | "js_heap_state"
@@ -153,6 +158,11 @@ function makeShim(native: Native): V8Shim {
     jsHeapLearn: ({ first, step, count, rounds, interval, confirm }) =>
       native.js_heap_learn(Uint32Array.of(first, step, count, rounds, interval, confirm ? 1 : 0)),
     jsHeapBegan: native.js_heap_began,
+    jsHeapKnown: native.js_heap_known,
+    jsHeapVerify: native.js_heap_verify,
+    jsHeapVerifyEnd: () => void native.js_heap_verify_end(),
+    jsHeapVerified: (rows) => native.js_heap_verified(rows, rows.length),
+    jsHeapJudge: (state, tiers) => void native.js_heap_judge(state, tiers),
     jsHeapStart: (interval, alone) => native.js_heap_start(interval, alone ? 1 : 0),
     jsHeapEnd: () => void native.js_heap_end(),
     jsHeapState: native.js_heap_state,

@@ -8,6 +8,7 @@ import { Level, Result, specLayout, Verdict } from "../tracer/abi.ts";
 import type { Engine, OriginalPosition, Position, ScriptText, V8Shim } from "./backend.ts";
 import { findSourceMap, mapPositions } from "./source_maps.ts";
 import { sampleHeap } from "./v8_heap.ts";
+import { inTurn, pause } from "./v8_pause.ts";
 import { closeSession, openSession } from "./v8_session.ts";
 
 /** Takes this long at the most, in milliseconds, to see all tiers; what was not seen by then is not decoded. */
@@ -51,9 +52,10 @@ export function openV8(shim: V8Shim, runtime: V8Runtime): Engine {
     const calibration = calibrate(shim, runtime, keepPositions);
     found = { calibration, needsProfiler: session !== undefined };
   }
+  const { layout, refusal } = found.calibration;
   return {
-    calibration: found.calibration.layout,
-    refusal: found.calibration.refusal,
+    calibration: layout,
+    refusal,
     originalPositions: runtime.originalPositions,
     defaultDomains: ["native"],
     traceBuffers() {
@@ -61,8 +63,15 @@ export function openV8(shim: V8Shim, runtime: V8Runtime): Engine {
         'the domain "array-buffer" is for what "native" cannot see: use "native", which has buffers here',
       );
     },
-    sampleHeap: (interval, alone) =>
-      sampleHeap(shim, interval, alone, (cause) => runtime.refused("V8 samples no objects by itself", cause)),
+    sampleHeap: (interval, alone, warn) =>
+      sampleHeap({
+        shim,
+        interval,
+        alone,
+        frames: refusal === undefined,
+        refused: (cause) => runtime.refused("V8 samples no objects by itself", cause),
+        warn,
+      }),
     collectGarbage,
     nameRecorded() {},
     close() {
@@ -128,12 +137,8 @@ type Outermost = (step: number, zero: number, unused: number) => number;
 /** The shim accepts what it could verify; the rest of V8 it leaves undecoded. */
 function calibrate(shim: V8Shim, runtime: V8Runtime, keepPositions: () => void): Calibration {
   const scripts = calibrationScripts(1234, 567, "");
-  let begun = shim.v8Begin(scripts.spec);
   // Threads of one process share the shim, and what one of them finds.
-  for (const end = performance.now() + 10 * calibrationLimit; begun === Result.busy && performance.now() < end;) {
-    pause(5);
-    begun = shim.v8Begin(scripts.spec);
-  }
+  const begun = inTurn(() => shim.v8Begin(scripts.spec), 10 * calibrationLimit);
   if (begun === Result.state) {
     const { layout } = parseReport(shim.v8Report());
     if (layout.get("positions") === "profiler") keepPositions();
@@ -185,10 +190,6 @@ function calibrate(shim: V8Shim, runtime: V8Runtime, keepPositions: () => void):
         "use `tracemalloc run`, or start the program with --v8-flags=--detailed-line-info"
       : failure ?? "the engine's record of its frames was not found",
   };
-}
-
-function pause(milliseconds: number): void {
-  Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, milliseconds);
 }
 
 /** Calls at different depths, so that frames lie at different addresses. */

@@ -79,25 +79,38 @@ export class FunctionSampler {
 }
 
 /** As V8 gives it; its own types have no samples. */
-interface Profile {
+export interface Profile {
   readonly head: ProfileNode;
   readonly samples: readonly { readonly size: number; readonly nodeId: number }[];
 }
 
-interface ProfileNode {
+export interface ProfileNode {
   readonly id: number;
   /** Lines and columns from 0; -1: what is no function of a script. */
-  readonly callFrame: { readonly url: string; readonly lineNumber: number; readonly columnNumber: number };
+  readonly callFrame: {
+    readonly functionName: string;
+    readonly url: string;
+    readonly lineNumber: number;
+    readonly columnNumber: number;
+  };
   readonly children: readonly ProfileNode[];
 }
 
-function rowsOf({ head, samples }: Profile, interval: number): ProfiledRow[] {
-  /** By node, and by what V8 gives for a sample: how many there are. */
-  const totals = new Map<number, Map<number, number>>();
+/** How many there are of each size. */
+export type Sizes = Map<number, number>;
+
+/** By node, and by what V8 gives for the size of a sample. */
+export function sizesByNode(samples: Profile["samples"]): Map<number, Sizes> {
+  const sizes = new Map<number, Sizes>();
   for (const { size, nodeId } of samples) {
-    const ofNode = totals.get(nodeId) ?? new Map<number, number>();
-    totals.set(nodeId, ofNode.set(size, (ofNode.get(size) ?? 0) + 1));
+    const ofNode: Sizes = sizes.get(nodeId) ?? new Map();
+    sizes.set(nodeId, ofNode.set(size, (ofNode.get(size) ?? 0) + 1));
   }
+  return sizes;
+}
+
+function rowsOf({ head, samples }: Profile, interval: number): ProfiledRow[] {
+  const totals = sizesByNode(samples);
   const rows: ProfiledRow[] = [];
   const visit = ({ id, callFrame, children }: ProfileNode, below: ProfiledRow["frames"]) => {
     const { url, lineNumber, columnNumber } = callFrame;

@@ -19,7 +19,12 @@ export function openSession(refused: (cause: unknown) => Error): inspector.Sessi
   return session;
 }
 
-/** To be called as often as the other. */
+/** As if it had been opened once more. */
+export function holdSession(): void {
+  users++;
+}
+
+/** To be called as often as the others. */
 export function closeSession(): void {
   if (--users > 0 || isAttached()) return;
   session?.disconnect();

@@ -1,7 +1,7 @@
 /** The shim's ABI, as shim/tracemalloc.h states it. */
 
 /** Changes with every change of meaning; the shim must say the same. */
-export const abiVersion = 9;
+export const abiVersion = 10;
 
 /** Bits of `Shim.status()`, and where the number of starts so far begins. */
 export const Status = { tracing: 1, preloaded: 2, starts: 8 } as const;
@@ -43,6 +43,9 @@ export const Level = {
 
 /** What to do with what calibration found. */
 export const Verdict = { refuse: 0, accept: 1, acceptProfiled: 2 } as const;
+
+/** What is known of the records of V8's samples; above bit `tiers`, those of the code for which they were verified. */
+export const RecordState = { unknown: 0, learnt: 1, profiled: 2, refused: 3, tiers: 8 } as const;
 
 /** `tm_v8_spec`: offsets in bytes. */
 export const specLayout = { files: [0, 64], sourceUrl: 128, sourceHead: 192, numbers: 224, bytes: 300 } as const;

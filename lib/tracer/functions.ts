@@ -1,12 +1,12 @@
 /** Names the functions of the engine's own profile of its heap. */
 import type { Engine, OriginalPosition, ProfiledRow, ScriptText } from "../runtime/backend.ts";
-import { filenameOf, type NamedFrame, type NamedRow } from "./naming.ts";
+import { filenameOf, isCalibration, type NamedFrame, type NamedRow } from "./naming.ts";
 
 const ownModules = new URL("../", import.meta.url).href;
 
 /** Of the tracer: its modules, and the scripts that it calibrates with. */
 function isOwn(url: string): boolean {
-  return url.startsWith(ownModules) || /^tracemalloc-(?:calibrate|source)-/.test(url);
+  return url.startsWith(ownModules) || isCalibration(url);
 }
 
 /** Of the runtime or of the tracer. */

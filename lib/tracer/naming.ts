@@ -19,6 +19,11 @@ function hasSourceMap(url: string): boolean {
   return url !== evaluated && !/^(?:ext|node|internal|checkin):/.test(url);
 }
 
+/** Is it a script that the tracer calibrates with? */
+export function isCalibration(url: string): boolean {
+  return /^tracemalloc-(?:calibrate|source)-/.test(url);
+}
+
 /** A frame with its name. */
 export interface NamedFrame {
   readonly filename: string;
@@ -276,10 +281,15 @@ class Attribution {
 
 /** The tiers that frames of the program were seen in, `name → number of frames`; for `info`. */
 export function tiersSeen(image: Image): Map<string, number> {
-  const seen = new Map<string, number>();
+  const seen = new Map<string, number>(), own = new Set<number>();
+  image.scriptUrl.forEach((url, script) => isCalibration(image.strings[url]!) && own.add(script));
   for (const [name, bit] of Object.entries(Tier)) {
     let frames = 0;
-    for (let i = 0; i < image.frameTiers.length; i++) if (image.frameTiers[i]! & bit) frames++;
+    for (let i = 0; i < image.frameTiers.length; i++) {
+      if (image.frameTiers[i]! & bit && !(image.frameKind[i] === FrameKind.script && own.has(image.frameOwner[i]!))) {
+        frames++;
+      }
+    }
     seen.set(name, frames);
   }
   return seen;

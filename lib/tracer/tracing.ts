@@ -145,10 +145,9 @@ function traceDomains(
   const { shim, engine } = tracing, wanted = domains ?? engine.defaultDomains;
   const alone = !joins && wanted.length > 0 && !wanted.includes("native");
   if (wanted.includes("js-heap")) {
-    const sampler = tracing.heapSampler = muted(shim, () => engine.sampleHeap(jsInterval, alone));
-    if (sampler.noLines !== undefined) {
-      console.warn(`tracemalloc: objects of the js-heap domain by function, and not by line: ${sampler.noLines}`);
-    }
+    const warn = (why: string) =>
+      console.warn(`tracemalloc: objects of the js-heap domain by function, and not by line: ${why}`);
+    tracing.heapSampler = muted(shim, () => engine.sampleHeap(jsInterval, alone, warn));
   }
   if (wanted.includes("array-buffer")) tracing.buffers = muted(shim, () => engine.traceBuffers(alone));
   if (alone) shim.clear();
@@ -508,6 +507,7 @@ function metadataOf({ backend, engine, heapSampler, buffers }: Tracing, createdA
       "js-heap",
       heapSampler.types ? "all objects by type, without lines" : `one sample every ${heapSampler.interval} B`,
     );
+    if (heapSampler.verified !== undefined) calibration.set("js-heap verified", heapSampler.verified);
     if (heapSampler.noLines !== undefined) {
       calibration.set("js-heap lines", `those where functions begin: ${heapSampler.noLines}`);
     }

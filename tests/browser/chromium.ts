@@ -10,6 +10,7 @@ export class Chromium {
   readonly #child: ChildProcess;
   readonly #folder: string;
   readonly #socket: WebSocket;
+  #page = "";
   #session: string | undefined;
   #calls = 0;
   readonly #pending = new Map<number, { resolve: (result: never) => void; reject: (error: Error) => void }>();
@@ -26,7 +27,14 @@ export class Chromium {
   /** Starts it. */
   static async start(): Promise<Chromium | null> {
     const folder = mkdtempSync(join(tmpdir(), "tracemalloc-chromium-"));
-    const args = ["--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--remote-debugging-port=0"];
+    const args = [
+      "--headless",
+      "--no-sandbox",
+      "--disable-gpu",
+      "--hide-scrollbars",
+      "--remote-debugging-port=0",
+      "--remote-allow-origins=devtools://devtools",
+    ];
     const child = spawn("chromium", [
       ...args,
       `--user-data-dir=${folder}`,
@@ -56,11 +64,23 @@ export class Chromium {
       socket.onerror = reject;
     });
     const browser = new Chromium(child, folder, socket);
-    const { targetId } = await browser.send<{ targetId: string }>("Target.createTarget", { url: "about:blank" });
-    const attached = { targetId, flatten: true };
-    browser.#session = (await browser.send<{ sessionId: string }>("Target.attachToTarget", attached)).sessionId;
-    for (const domain of ["Page", "Runtime", "Log"]) await browser.send(`${domain}.enable`);
+    await browser.#attach("about:blank");
     return browser;
+  }
+
+  async #attach(url: string): Promise<void> {
+    this.#session = undefined;
+    const { targetId } = await this.send<{ targetId: string }>("Target.createTarget", { url });
+    const attached = { targetId, flatten: true };
+    this.#session = (await this.send<{ sessionId: string }>("Target.attachToTarget", attached)).sessionId;
+    this.#page = targetId;
+    for (const domain of ["Page", "Runtime", "Log"]) await this.send(`${domain}.enable`);
+  }
+
+  /** Opens the DevTools that come with it, at a panel, for the page that there is: from now on they are the page. */
+  async openDevTools(panel: string): Promise<void> {
+    const target = `${new URL(this.#socket.url).host}/devtools/page/${this.#page}`;
+    await this.#attach(`devtools://devtools/bundled/js_app.html?ws=${target}&panel=${panel}`);
   }
 
   /** Ends it. */
@@ -133,9 +153,14 @@ export class Chromium {
   }
 
   /** Clicks on the middle of the first element that a selector finds. */
-  async click(selector: string): Promise<void> {
+  click(selector: string): Promise<void> {
+    return this.clickOn(`document.querySelector(${JSON.stringify(selector)})`);
+  }
+
+  /** Clicks on the middle of the element that an expression is. */
+  async clickOn(expression: string): Promise<void> {
     const [x, y] = await this.evaluate<[number, number]>(`(() => {
-      const element = document.querySelector(${JSON.stringify(selector)});
+      const element = ${expression};
       element.scrollIntoView({ block: "nearest" });
       const { x, y, width, height } = element.getBoundingClientRect();
       return [x + width / 2, y + height / 2];
@@ -144,6 +169,14 @@ export class Chromium {
     for (const type of ["mousePressed", "mouseReleased"]) {
       await this.send("Input.dispatchMouseEvent", { type, x, y, button: "left", clickCount: 1 });
     }
+  }
+
+  /** Chooses a file for the input that an expression is. */
+  async choose(file: string, expression: string): Promise<void> {
+    const { result: { objectId } } = await this.send<{ result: { objectId: string } }>("Runtime.evaluate", {
+      expression,
+    });
+    await this.send("DOM.setFileInputFiles", { files: [file], objectId });
   }
 
   /** Types text where the focus is. */

@@ -477,21 +477,25 @@ static bool confirm_kind(const kind *kind, const tm_js_heap_spec *spec) {
     return true;
 }
 
-/* One call at a time, with every other thread out of the tables. False: tracing is off. */
-static bool enter_alone(void) {
+/* One call at a time, with every other thread out of the tables. False: tracing is off; to be left in any case. */
+static bool begin_alone(void) {
     tm_lock_take(&tm_control_lock);
-    if (tm_gate != TM_GATE_OFF) {
-        tm_gate_close();
-        return true;
-    }
+    return tm_gate_close();
+}
+
+static void end_alone(bool tracing) {
+    tm_gate_open(tracing);
     tm_lock_drop(&tm_control_lock);
+}
+
+/* The same; false: it has been left. */
+static bool enter_alone(void) {
+    if (begin_alone()) return true;
+    end_alone(false);
     return false;
 }
 
-static void leave_alone(void) {
-    tm_gate_open(true);
-    tm_lock_drop(&tm_control_lock);
-}
+static void leave_alone(void) { end_alone(true); }
 
 static void end_watch(void) {
     watch.by.thread = NULL;
@@ -526,8 +530,9 @@ int32_t tracemalloc_js_heap_watch(void) {
 }
 
 int32_t tracemalloc_js_heap_learn(const tm_js_heap_spec *spec) {
-    if (!is_holder(&watch.by, tm_self) || !enter_alone()) return TM_ERROR_STATE;
-    kind *found = os_map(sizeof *found);
+    if (!is_holder(&watch.by, tm_self)) return TM_ERROR_STATE;
+    bool tracing = begin_alone();
+    kind *found = tracing ? os_map(sizeof *found) : NULL;
     bool done = layout.known;
     for (uint32_t first = 0; found && first < watch.count && !done; first++) {
         if (!watch.rows[first].block || watch.rows[first].looked_at) continue;
@@ -544,7 +549,7 @@ int32_t tracemalloc_js_heap_learn(const tm_js_heap_spec *spec) {
     layout.known = done && (layout.known || spec->confirm);
     if (found) os_unmap(found, sizeof *found);
     end_watch();
-    leave_alone();
+    end_alone(tracing);
     return done ? TM_OK : TM_ERROR_CALIBRATION;
 }
 
@@ -558,7 +563,8 @@ static bool is_profiler(const watched *block, uint64_t wanted) {
 }
 
 int32_t tracemalloc_js_heap_began(uint32_t bytes) {
-    if (!is_holder(&watch.by, tm_self) || !enter_alone()) return TM_ERROR_BUSY;
+    if (!is_holder(&watch.by, tm_self)) return TM_ERROR_BUSY;
+    bool tracing = begin_alone();
     const watched *found = NULL;
     for (uint32_t i = 0; i < watch.count && !found; i++)
         if (is_profiler(&watch.rows[i], bytes)) found = &watch.rows[i];
@@ -568,11 +574,16 @@ int32_t tracemalloc_js_heap_began(uint32_t bytes) {
         own->marked = own->gap = true;
     }
     end_watch();
-    leave_alone();
-    return found ? TM_OK : TM_ERROR_STATE;
+    end_alone(tracing);
+    return !tracing ? TM_ERROR_BUSY : found ? TM_OK : TM_ERROR_STATE;
 }
 
 /* ---- from an object to its record ---- */
+
+/* Most words are no address: that is seen without asking the system for what is there. */
+static bool leads_to(uint64_t word, uint64_t object) {
+    return !(word & 7) && word >> 16 && !(word >> 47) && profiler_has(word, 0, object);
+}
 
 void tm_js_heap_learn_handle(uintptr_t slot) {
     if (!is_holder(&watch.by, tm_self) || !layout.bytes || !enter_alone()) return;
@@ -582,7 +593,7 @@ void tm_js_heap_learn_handle(uintptr_t slot) {
         for (uint32_t i = 0; i < watch.count; i++) {
             const watched *row = &watch.rows[i];
             if (!row->block || row->size != layout.bytes || memcmp(row->returns, layout.returns, sizeof row->returns)) continue;
-            times += profiler_has(word_of(row->block, 8 * word), 0, object);
+            times += leads_to(word_of(row->block, 8 * word), object);
         }
         if (times != 1) layout.handles &= ~(1u << word);
     }
@@ -662,7 +673,7 @@ int32_t tracemalloc_js_heap_verify(void) {
     if (!self || !layout.known) return TM_ERROR_STATE;
     int32_t result = TM_ERROR_BUSY;
     tm_lock_take(&tm_control_lock);
-    if (may_hold(&verification.by, self)) {
+    if (tm_gate != TM_GATE_OFF && may_hold(&verification.by, self)) {
         if (!verification.rows) verification.rows = os_map(MOST_VERIFIED * sizeof *verification.rows);
         result = verification.rows && sampler_add(self) ? TM_OK : TM_ERROR_NO_MEMORY;
         verification.count = verification.looked_at = 0;
@@ -696,7 +707,7 @@ int32_t tm_js_heap_verify_object(uintptr_t slot) {
     uint32_t times = 0;
     for (uint32_t i = verification.looked_at; i < verification.count; i++) {
         uintptr_t record = verification.rows[i].record;
-        if (!record || !layout.handle || !profiler_has(word_of(record, layout.handle), 0, object)) continue;
+        if (!record || !layout.handle || !leads_to(word_of(record, layout.handle), object)) continue;
         found = (int32_t)i;
         times++;
     }
@@ -746,19 +757,19 @@ static void forget_records(tm_thread *self) {
 }
 
 void tracemalloc_js_heap_verify_end(void) {
-    if (!enter_alone()) return;
+    if (!tm_self) return;
+    bool tracing = begin_alone();
     if (is_holder(&verification.by, tm_self)) {
         sampler *own = sampler_of(tm_self);
         if (own) *own = (sampler){0};
         end_verification();
     }
-    leave_alone();
+    end_alone(tracing);
 }
 
 void tracemalloc_js_heap_judge(int32_t state, uint32_t tiers) {
     if (!tm_self && !tm_thread_attach()) return;
-    tm_lock_take(&tm_control_lock);
-    bool tracing = tm_gate_close();
+    bool tracing = begin_alone();
     layout.verified_in |= tiers;
     layout.profiled |= layout.known && state == TM_JS_HEAP_PROFILED;
     if (state == TM_JS_HEAP_REFUSED) {
@@ -767,8 +778,7 @@ void tracemalloc_js_heap_judge(int32_t state, uint32_t tiers) {
         forget_records(tm_self);
     }
     want();
-    tm_gate_open(tracing);
-    tm_lock_drop(&tm_control_lock);
+    end_alone(tracing);
 }
 
 /* ---- control ---- */

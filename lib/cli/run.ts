@@ -22,7 +22,7 @@ import type { DomainName } from "../model/domain.ts";
 import { TracemallocError, UnsupportedError } from "../model/errors.ts";
 import type { Snapshot } from "../model/snapshot.ts";
 import { ensureShim } from "../runtime/shim_file.ts";
-import { heapFlags, nodeHeapFlags, positionFlags } from "../runtime/v8_flags.ts";
+import { engineFlags } from "../runtime/v8_flags.ts";
 import { isJsInterval, maxJsInterval, tracedDomains } from "../tracer/tracing.ts";
 import { type Arguments, UsageError } from "./arguments.ts";
 import type { Command } from "./command.ts";
@@ -402,7 +402,7 @@ function tracedCommand(plan: Plan, transfer: string): { args: string[]; env: Rec
       ...(plan.sampleBytes > 1 ? [`sample=${plan.sampleBytes}`] : []),
     ].join(","),
   };
-  const ofEngine = `--v8-flags=${(plan.domains?.includes("js-heap") ? heapFlags : positionFlags).join(",")}`;
+  const ofEngine = `--v8-flags=${engineFlags(plan.domains, false).join(",")}`;
   const ofDenos = [shim, transfer, ofEngine, `--preload=${child.href}`];
   const followed = {
     ...env,
@@ -491,15 +491,13 @@ function nodeCommand(
   env: Record<string, string>,
 ): { args: string[]; env: Record<string, string> } {
   const preload = join(dirname(transfer), nodeAgentName), parameters = new URLSearchParams(agent.search);
-  const engineFlags = domains?.includes("js-heap") ? nodeHeapFlags : [];
+  const ofEngine = engineFlags(domains, true);
   const load = `--require=${preload}`;
   if (followChildren) parameters.set("parent", String(process.pid));
   const settings = JSON.stringify(String(parameters)), file = JSON.stringify(fileURLToPath(agent.href.split("?")[0]!));
   writeFileSync(
     preload,
-    `process.execArgv = process.execArgv.filter((option) => !${
-      JSON.stringify([load, ...engineFlags])
-    }.includes(option));
+    `process.execArgv = process.execArgv.filter((option) => !${JSON.stringify([load, ...ofEngine])}.includes(option));
 if (require("node:worker_threads").isMainThread) {
   process.tracemallocSettings = ${settings};
   require(${file});
@@ -507,7 +505,7 @@ if (require("node:worker_threads").isMainThread) {
 //# sourceURL=${new URL("agent.cjs", agent)}
 `,
   );
-  const args = [...flags, ...engineFlags, script, ...scriptArguments];
+  const args = [...flags, ...ofEngine, script, ...scriptArguments];
   if (!followChildren) return { args: [load, ...args], env };
   const options = [process.env["NODE_OPTIONS"], JSON.stringify(load)].filter(Boolean).join(" ");
   return {

@@ -245,7 +245,7 @@ function watch(shim: V8Shim): void {
 /** What the shim has to know of objects; they are to be sampled, each of them. */
 function learnObjects(objects: JsHeapObjects, kept: readonly unknown[]): void {
   for (let i = 0; i < kept.length; i += 16) objects.learnHandle(kept[i]);
-  const maps = Array.from({ length: 200 }, () => new Map<unknown, unknown>());
+  const maps = Array.from({ length: 16 }, () => new Map<unknown, unknown>());
   for (const map of maps) objects.learnMap(map);
   for (let digits = 2; digits < 10; digits++) objects.learnInteger(1n << BigInt(64 * digits - 1), digits);
 }

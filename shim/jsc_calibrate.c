@@ -42,7 +42,7 @@ typedef struct chain {
 
 static void follow(const uint64_t *fp, uintptr_t high, chain *chain) {
     chain->count = 0;
-    for (uint64_t at = (uint64_t)fp; chain->count < MOST_CHAIN && at + 128 <= high && !(at & 7);) {
+    for (uint64_t at = (uint64_t)fp; chain->count < MOST_CHAIN && at <= high - 128 && !(at & 7);) {
         chain->fp[chain->count++] = at;
         uint64_t next = *(const uint64_t *)at;
         if (next <= at) break;

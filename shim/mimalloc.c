@@ -55,7 +55,7 @@ static uint64_t lost;
 static void callers(const tm_thread *self, const uint64_t *fp, uintptr_t out[LEVELS]) {
     memset(out, 0, LEVELS * sizeof *out);
     for (int i = 0; i < LEVELS; i++) {
-        if ((uintptr_t)fp < self->stack_low || (uintptr_t)fp + 16 > self->stack_high || (uintptr_t)fp & 7) return;
+        if ((uintptr_t)fp < self->stack_low || (uintptr_t)fp > self->stack_high - 16 || (uintptr_t)fp & 7) return;
         out[i] = fp[1];
         if (fp[0] <= (uint64_t)(uintptr_t)fp) return;
         fp = (const uint64_t *)fp[0];

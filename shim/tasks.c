@@ -346,7 +346,7 @@ static uint64_t waker_data(const tm_thread *self, tm_tasks *own, uintptr_t pc, c
     if (context < callee + 2 || (uintptr_t)(context + 3) > (uintptr_t)frame || (uintptr_t)context % 8) return 0;
     const uint64_t *waker = (const uint64_t *)context[0];
     if (context[1] != context[0] || context[2] || (uintptr_t)waker % 8) return 0;
-    if (waker < callee + 2 || (uintptr_t)(waker + 2) > self->stack_high) return 0;
+    if (waker < callee + 2 || (uintptr_t)waker > self->stack_high - 16) return 0;
     if (tm_unlikely(waker[0] != own->waker)) {
         uint64_t functions[4];
         if (waker[0] % 8 || !os_read(waker[0], functions, sizeof functions)) return 0;

@@ -435,7 +435,7 @@ static bool below_direct_call(const uint64_t **fp, uintptr_t *pc, uintptr_t high
     for (int slot = -2; slot > -ENTRY_SLOTS; slot--)
         for (int beside = slot - 1; beside <= slot + 1; beside += 2) {
             const uint64_t *at = (const uint64_t *)entry[slot];
-            if (at <= entry || (uintptr_t)(at + 2) > high || (uintptr_t)at & 7 || TM_V8_IS_TYPED(at)) continue;
+            if (at <= entry || (uintptr_t)at > high - 16 || (uintptr_t)at & 7 || TM_V8_IS_TYPED(at)) continue;
             if (!tm_v8_goes_on_at(entry[beside], at)) continue;
             *fp = at;
             *pc = entry[beside];
@@ -495,7 +495,7 @@ static inline __attribute__((always_inline)) tm_v8_walk_end begin(tm_thread *sel
     if (fast_fp > low && fast_fp < high && (exit_fp <= low || fast_fp < exit_fp)) {
         start->fp = (const uint64_t *)fast_fp;
         start->pc = load(isolate + (uint64_t)tm_v8.isolate_fast_pc);
-    } else if (exit_fp > low && exit_fp + 16 <= high) {
+    } else if (exit_fp > low && exit_fp <= high - 16) {
         start->fp = (const uint64_t *)exit_fp;
     } else {
         if (tm_v8.isolate_entry_sp && !entry_sp) return TM_V8_NO_JAVASCRIPT;

@@ -56,11 +56,15 @@ extern bool tm_jsc_ready;
 /* JITType of JavaScriptCore (jit/JITCode.h). */
 enum { TM_JIT_INTERPRETER = 2, TM_JIT_BASELINE = 3, TM_JIT_DFG = 4, TM_JIT_FTL = 5 };
 
-/* Changes with every collection: what was read before it may be gone. */
+/*
+ * Another after every collection, and never one of before: what was read earlier may be gone. Some of what counts collections
+ * begins again (places in a ring of 18), so that the sum of all would come again, too.
+ */
 static inline uint64_t tm_jsc_epoch(uintptr_t vm) {
-    uint64_t sum = 0;
-    for (int32_t i = 0; i < tm_jsc.epochs; i++) sum += *(const volatile uint32_t *)(vm + (uintptr_t)tm_jsc.vm_epoch[i]);
-    return sum;
+    uint64_t epoch = 0;
+    for (int32_t i = 0; i < tm_jsc.epochs; i++)
+        epoch = epoch * 0x9E3779B97F4A7C15ull + *(const volatile uint32_t *)(vm + (uintptr_t)tm_jsc.vm_epoch[i]);
+    return epoch;
 }
 
 /* ---- jsc_sites.c ---- */

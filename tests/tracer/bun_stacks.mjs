@@ -9,7 +9,8 @@ import { clearTraces, DomainFilter, start, takeSnapshot, track } from "../../mod
 
 const [checks = 20_000, seed = 1] = process.argv.slice(2).map(Number);
 const domain = 100, kept = [];
-const result = { checks: 0, frames: 0, wrong: 0, unknown: 0, missing: 0, examples: [] };
+const none = { checks: 0, frames: 0, wrong: 0, unknown: 0, missing: 0 };
+const result = { ...none, examples: [] }, buffers = { ...none, examples: [] };
 
 let state = seed;
 /** A whole number below another. */
@@ -18,15 +19,22 @@ function random(below) {
   return Math.floor(state / 2 ** 32 * below);
 }
 
-const truth = new Map();
+/** By size; the sizes of buffers are odd, and others are rare. */
+const truth = new Map(), bufferTruth = new Map();
+const firstSize = 20_001;
 let last = 0;
 
-/** The two stacks are of this one line. */
+/** Stack and memory are of this one line, by hand and by the domain that has buffers here. */
 function probe() {
   const id = ++last;
-  track(domain, id, id + 1), truth.set(id, new Error().stack);
-  if (random(4) === 0) kept[random(200)] = new ArrayBuffer(random(20_000));
+  track(domain, id, id + 1), truth.set(id + 1, new Error().stack);
+  if (random(4) === 0) makeBuffer();
   return 1;
+}
+
+function makeBuffer() {
+  const size = firstSize + 2 * bufferTruth.size;
+  kept.push(new ArrayBuffer(size)), bufferTruth.set(size, new Error().stack);
 }
 
 /** Files and lines of a stack trace, the most recent first: what is no program's own is left out. */
@@ -40,13 +48,17 @@ function placesOf(stack) {
   return places;
 }
 
-function compare() {
+/** Compares what is of a size with the stack that it was made with. */
+function compareWith(truth, traces, result) {
   const found = new Map();
-  for (const { size, traceback } of takeSnapshot().filterTraces([new DomainFilter(true, domain)]).traces) {
-    found.set(size - 1, [...traceback].reverse().map(String));
+  for (const { size, traceback } of traces) {
+    if (!truth.has(size)) continue;
+    // Something else of this size: nobody knows which is which.
+    if (found.has(size)) truth.delete(size);
+    found.set(size, [...traceback].reverse().map(String));
   }
-  for (const [id, stack] of truth) {
-    const expected = placesOf(stack), places = found.get(id);
+  for (const [size, stack] of truth) {
+    const expected = placesOf(stack), places = found.get(size);
     result.checks++;
     result.frames += expected.length;
     if (!places) result.missing++;
@@ -57,6 +69,13 @@ function compare() {
     }
   }
   truth.clear();
+}
+
+function compare() {
+  const snapshot = takeSnapshot();
+  compareWith(truth, snapshot.filterTraces([new DomainFilter(true, domain)]).traces, result);
+  compareWith(bufferTruth, snapshot.filterTraces([new DomainFilter(false, domain)]).traces, buffers);
+  kept.length = 0;
   clearTraces();
 }
 
@@ -135,4 +154,5 @@ while (result.checks < checks) {
   if (random(20) === 0) await new Promise((resolve) => setTimeout(resolve, random(3)));
   if (truth.size > 1500) compare();
 }
-console.log(JSON.stringify({ ...result, examples: result.examples.map((text) => text.replaceAll(here, "HERE")) }));
+const short = (result) => ({ ...result, examples: result.examples.map((text) => text.replaceAll(here, "HERE")) });
+console.log(JSON.stringify({ ...short(result), buffers: short(buffers) }));

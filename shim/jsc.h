@@ -92,6 +92,9 @@ typedef struct tm_jsc_site {
 #define TM_JSC_PINS 8192
 extern volatile uint64_t *tm_jsc_pins;
 
+/* So many were recorded by the calling thread since it named all. */
+extern __thread uint32_t tm_jsc_unnamed __attribute__((tls_model("initial-exec")));
+
 /* The site of a frame as it is now; NULL: not in this state of the tables (it is not a CodeBlock, or there is no room). */
 const tm_jsc_site *tm_jsc_site_of(uintptr_t vm, uint64_t epoch, uint64_t code, uint32_t index);
 /* Is it a CodeBlock with such a call site? Records nothing. */

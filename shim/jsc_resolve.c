@@ -34,6 +34,8 @@ void tracemalloc_jsc_hide(const char *path_prefix) {
     if (length < sizeof own_prefix) memcpy(own_prefix, path_prefix, length + 1);
 }
 
+uint32_t tracemalloc_jsc_unnamed(void) { return tm_jsc_unnamed; }
+
 void tracemalloc_jsc_own(uint32_t domain, uint64_t first, uint64_t last) {
     if (!thread_state) return;
     thread_state->own_domain = domain;
@@ -282,7 +284,10 @@ static uint32_t resolve(tm_jsc_thread *state, uint64_t callee) {
             tm_napi.napi_close_handle_scope(state->env, scope);
         }
     }
-    if (all) tm_jsc_sites_unpin();
+    if (all) {
+        tm_jsc_sites_unpin();
+        tm_jsc_unnamed = 0;
+    }
     return named;
 }
 
@@ -330,9 +335,13 @@ static napi_value call_detach(napi_env env, napi_callback_info info) {
     return NULL;
 }
 
+/* Frames are forged on it, and the engine makes an Error; programs may have used nearly all that the engine lets them. */
+#define STACK_NEEDED (512ul << 10)
+
 static napi_value call_resolve(napi_env env, napi_callback_info info) {
     napi_value arguments[8];
     if (!arguments_of(env, info, arguments) || !thread_state || thread_state->env != env) return tm_napi_number(env, 0);
+    if (!tm_self || (uintptr_t)FRAME - tm_self->stack_low < STACK_NEEDED) return tm_napi_number(env, 0);
     uint32_t named = resolve(thread_state, (uint64_t)arguments[0]);
     bool pending = false;
     napi_value error;

@@ -20,6 +20,8 @@ typedef struct site_slots {
     uint32_t slot[];
 } site_slots;
 
+__thread uint32_t tm_jsc_unnamed __attribute__((tls_model("initial-exec")));
+
 static site_slots *slots;
 static uint32_t slots_used;
 static tm_lock sites_lock;
@@ -244,6 +246,7 @@ const tm_jsc_site *tm_jsc_site_of(uintptr_t vm, uint64_t epoch, uint64_t code, u
         if (!*slot) slots_used++;
         __atomic_store_n(slot, site_count + 1, __ATOMIC_RELEASE);
         result = &sites[site_count];
+        tm_jsc_unnamed++;
         __atomic_store_n(&site_count, site_count + 1, __ATOMIC_RELEASE);
     }
     tm_lock_drop(&sites_lock);

@@ -355,6 +355,8 @@ TM_EXPORT int32_t tracemalloc_jsc_begin(void);
 TM_EXPORT int32_t tracemalloc_jsc_end(void);
 /* Lines "name value"; the last says what failed, if anything did. Returns the length without the final NUL. */
 TM_EXPORT int32_t tracemalloc_jsc_report(char *out, int32_t size);
+/* How many sites the calling thread has recorded since all were named. */
+TM_EXPORT uint32_t tracemalloc_jsc_unnamed(void);
 /* Scripts whose path begins so are the tracer's own. */
 TM_EXPORT void tracemalloc_jsc_hide(const char *path_prefix);
 /*

@@ -57,6 +57,7 @@ const shimSymbols = {
   tracemalloc_jsc_begin: { args: [], returns: i32 },
   tracemalloc_jsc_end: { args: [], returns: i32 },
   tracemalloc_jsc_report: { args: [pointer, i32], returns: i32 },
+  tracemalloc_jsc_unnamed: { args: [], returns: u32 },
   tracemalloc_jsc_hide: { args: [pointer], returns: none },
   tracemalloc_jsc_own: { args: [u32, u64, u64], returns: none },
 } as const;
@@ -78,6 +79,7 @@ export function bunBackend(): Backend<BunShim> {
 }
 
 let shim: BunShim | undefined;
+let nameRecorded: (() => void) | undefined;
 let mimalloc: MimallocCalibration | undefined;
 
 /** The engine, and the allocator that it is linked with: where that cannot be traced, native libraries still can. */
@@ -85,9 +87,14 @@ function openEngine(shim: BunShim): Engine {
   const engine = openJsc(shim, shim.module, process.getBuiltinModule("bun:jsc") as unknown as JscTools);
   mimalloc ??= openMimalloc(shim.mimalloc, (buffer) => shim.addressOf(buffer)!);
   const { calibration, refusal } = mimalloc;
+  nameRecorded = engine.nameRecorded;
   const allocator = [...calibration].map(([name, value]): [string, string] => [`mimalloc ${name}`, value]);
   return {
     ...engine,
+    close() {
+      nameRecorded = undefined;
+      engine.close();
+    },
     defaultDomains: refusal === undefined ? ["native"] : ["native", "array-buffer"],
     traceBuffers(alone) {
       if (refusal === undefined) {
@@ -134,6 +141,12 @@ function makeShim(path: string): BunShim {
     );
   }
   const memory = new BigUint64Array(4), memoryAddress = ffi.ptr(memory);
+  const track = (domain: number, address: number | bigint, size: number | bigint) => {
+    const result = native.tracemalloc_track(domain, address, size);
+    // The program is just calling a function of ours: what it runs can be named before the collector can come.
+    if (native.tracemalloc_jsc_unnamed()) nameRecorded?.();
+    return result;
+  };
   const takeImage = (image: number | bigint) => {
     if (!image) return undefined;
     const bytes = new Uint8Array(Number(native.tracemalloc_copy(image, null, 0)));
@@ -157,11 +170,11 @@ function makeShim(path: string): BunShim {
     mute: (on) => void native.tracemalloc_mute(on ? 1 : 0),
     snapshot: () => takeImage(native.tracemalloc_snapshot()),
     snapshotOf: (domain, address) => takeImage(native.tracemalloc_snapshot_of(domain, address)),
-    track: (domain, address, size) => Number(native.tracemalloc_track(domain, address, size)),
+    track: (domain, address, size) => Number(track(domain, address, size)),
     untrack: (domain, address) => Number(native.tracemalloc_untrack(domain, address)),
     withoutNative: () => Number(native.tracemalloc_without_native()),
     // As they are: every buffer of the program comes here.
-    trackNumber: native.tracemalloc_track,
+    trackNumber: track,
     untrackNumber: native.tracemalloc_untrack,
     here: native.tracemalloc_here,
     trackNumberFrom: native.tracemalloc_track_from,

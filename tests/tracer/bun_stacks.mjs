@@ -1,13 +1,15 @@
 /**
  * Compares tracebacks with the engine's own stack traces, taken beside each other: random programs, in all tiers, closures,
- * code made by eval() and Function(), with collections in between. CHECKS and SEED are arguments. Prints one line of JSON.
+ * code made by eval() and Function(), with collections in between. CHECKS and SEED are arguments, and "buffers" for nothing to be tracked by hand, which would name
+ * what is new. Prints one line of JSON.
  */
 import { edenGC, fullGC } from "bun:jsc";
 import process from "node:process";
 import { fileURLToPath } from "node:url";
 import { clearTraces, DomainFilter, start, takeSnapshot, track } from "../../mod.ts";
 
-const [checks = 20_000, seed = 1] = process.argv.slice(2).map(Number);
+const [checks = 20_000, seed = 1] = process.argv.slice(2, 4).map(Number);
+const withTracked = process.argv[4] !== "buffers";
 const domain = 100, kept = [];
 const none = { checks: 0, frames: 0, wrong: 0, unknown: 0, missing: 0 };
 const result = { ...none, examples: [] }, buffers = { ...none, examples: [] };
@@ -24,18 +26,19 @@ const truth = new Map(), bufferTruth = new Map();
 const firstSize = 20_001;
 let last = 0;
 
-/** Stack and memory are of this one line, by hand and by the domain that has buffers here. */
-function probe() {
-  const id = ++last;
-  track(domain, id, id + 1), truth.set(id + 1, new Error().stack);
-  if (random(4) === 0) makeBuffer();
-  return 1;
-}
-
-function makeBuffer() {
-  const size = firstSize + 2 * bufferTruth.size;
-  kept.push(new ArrayBuffer(size)), bufferTruth.set(size, new Error().stack);
-}
+/** Stack and memory are of this one line: by hand, which names what is new at once, and by the domain that has buffers here. */
+const probes = [
+  function tracked() {
+    const id = ++last;
+    track(domain, id, id + 1), truth.set(id + 1, new Error().stack);
+    return 1;
+  },
+  function made() {
+    const size = firstSize + 2 * bufferTruth.size;
+    kept.push(new ArrayBuffer(size)), bufferTruth.set(size, new Error().stack);
+    return 1;
+  },
+];
 
 /** Files and lines of a stack trace, the most recent first: what is no program's own is left out. */
 function placesOf(stack) {
@@ -134,7 +137,7 @@ function other(f) {
 }
 
 function makeChain() {
-  let f = probe;
+  let f = probes[withTracked ? random(2) : 1];
   for (let i = 1 + random(5); i > 0; i--) f = make(f);
   return f;
 }
@@ -143,7 +146,7 @@ start(50);
 Error.stackTraceLimit = 200;
 const here = fileURLToPath(import.meta.url);
 let chains = Array.from({ length: 20 }, makeChain);
-while (result.checks < checks) {
+while (result.checks + buffers.checks < checks) {
   const f = chains[random(chains.length)];
   // Some get hot, and all are replaced in time.
   for (let i = random(10) === 0 ? 300 : 5; i > 0; i--) f(i);
@@ -152,7 +155,7 @@ while (result.checks < checks) {
   if (random(100) === 0) edenGC();
   if (random(1000) === 0) fullGC();
   if (random(20) === 0) await new Promise((resolve) => setTimeout(resolve, random(3)));
-  if (truth.size > 1500) compare();
+  if (truth.size + bufferTruth.size > 1500) compare();
 }
 const short = (result) => ({ ...result, examples: result.examples.map((text) => text.replaceAll(here, "HERE")) });
 console.log(JSON.stringify({ ...short(result), buffers: short(buffers) }));

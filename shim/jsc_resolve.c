@@ -259,6 +259,17 @@ static int frames_of_site(tm_jsc_thread *state, const tm_jsc_site *site, uint64_
     return count;
 }
 
+#define MOST_LINES 900 /* of the real stack: an Error has 1000 here (lib/runtime/jsc.ts), with those of the site */
+
+/* Reads what the stack is without a forged frame. False: not now, or it is so deep that a site's could not be told from it. */
+static bool begin(tm_jsc_thread *state) {
+    bool lost;
+    if (!stack_text(state, NULL, 0, state->plain, sizeof state->plain / 2, &lost)) return false;
+    int lines = 0;
+    for (const char *at = state->plain; (at = strchr(at, '\n')); at++) lines++;
+    return lines <= MOST_LINES;
+}
+
 static uint32_t resolve(tm_jsc_thread *state, uint64_t callee) {
     uint32_t generation = tm_jsc_sites_generation(), named = 0;
     if (state->generation != generation) {
@@ -272,16 +283,17 @@ static uint32_t resolve(tm_jsc_thread *state, uint64_t callee) {
         tm_jsc_site site;
         for (uint32_t i = 0; i < count && tm_jsc_site_next(generation, state->vm, &state->next, &site); i++, state->next++) {
             napi_handle_scope scope;
-            bool lost;
-            if (tm_napi.napi_open_handle_scope(state->env, &scope) != NAPI_OK || (!begun && !(begun = stack_text(state, NULL, 0, state->plain, sizeof state->plain, &lost)))) {
-                all = false;
-                break;
+            bool opened = tm_napi.napi_open_handle_scope(state->env, &scope) == NAPI_OK;
+            all = opened && (begun = begun || begin(state));
+            if (all) {
+                uint32_t frames[MOST_INLINED];
+                int frame_count = held[i] ? frames_of_site(state, &site, callee, frames) : -1;
+                tm_jsc_site_resolve(generation, state->next, frame_count < 0 ? NULL : frames, (uint16_t)frame_count);
+                named += frame_count >= 0;
             }
-            uint32_t frames[MOST_INLINED];
-            int frame_count = held[i] ? frames_of_site(state, &site, callee, frames) : -1;
-            tm_jsc_site_resolve(generation, state->next, frame_count < 0 ? NULL : frames, (uint16_t)frame_count);
-            named += frame_count >= 0;
-            tm_napi.napi_close_handle_scope(state->env, scope);
+            /* The engine ends the process when it finds one open. */
+            if (opened) tm_napi.napi_close_handle_scope(state->env, scope);
+            if (!all) break;
         }
     }
     if (all) {

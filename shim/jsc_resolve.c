@@ -22,6 +22,7 @@ typedef struct tm_jsc_thread {
     uint32_t generation; /* of the sites that the number is of */
     uint32_t own_domain; /* of what ends with the thread: tracemalloc_jsc_own() */
     uint64_t own_first, own_last;
+    uint32_t lines; /* of plain, but for the first */
     char text[1 << 18], plain[1 << 18];
 } tm_jsc_thread;
 
@@ -248,26 +249,29 @@ static uint32_t hold(const tm_jsc_thread *state, uint32_t generation, uint64_t h
     return count;
 }
 
-/* -1: the site is lost. */
+/* Stacks of so many lines are told by all engines whole, and with a site's before them. */
+#define SURELY_WHOLE 64
+
+enum { SITE_LOST = -1, NOT_NOW = -2 };
+
 static int frames_of_site(tm_jsc_thread *state, const tm_jsc_site *site, uint64_t callee, uint32_t frames[MOST_INLINED]) {
     place places[MOST_INLINED];
     bool lost, had = stack_text(state, site, callee, state->text, sizeof state->text, &lost);
-    if (lost) return -1;
+    if (lost) return SITE_LOST;
     int count = had ? places_of(state->text, state->plain, places) : -1;
+    if (count < 0 && state->lines > SURELY_WHOLE) return NOT_NOW;
     if (count < 0) places[0].length = 0, count = 1;
     for (int i = 0; i < count; i++) frames[i] = frame_of(&places[i], site->tier | (i < count - 1 ? TM_TIER_INLINED : 0u));
     return count;
 }
 
-#define MOST_LINES 900 /* of the real stack: an Error has 1000 here (lib/runtime/jsc.ts), with those of the site */
-
-/* Reads what the stack is without a forged frame. False: not now, or it is so deep that a site's could not be told from it. */
+/* Reads what the stack is without a forged frame. False: not now. */
 static bool begin(tm_jsc_thread *state) {
     bool lost;
-    if (!stack_text(state, NULL, 0, state->plain, sizeof state->plain / 2, &lost)) return false;
-    int lines = 0;
-    for (const char *at = state->plain; (at = strchr(at, '\n')); at++) lines++;
-    return lines <= MOST_LINES;
+    if (!stack_text(state, NULL, 0, state->plain, sizeof state->plain, &lost)) return false;
+    state->lines = 0;
+    for (const char *at = state->plain; (at = strchr(at, '\n')); at++) state->lines++;
+    return true;
 }
 
 static uint32_t resolve(tm_jsc_thread *state, uint64_t callee) {
@@ -287,8 +291,9 @@ static uint32_t resolve(tm_jsc_thread *state, uint64_t callee) {
             all = opened && (begun = begun || begin(state));
             if (all) {
                 uint32_t frames[MOST_INLINED];
-                int frame_count = held[i] ? frames_of_site(state, &site, callee, frames) : -1;
-                tm_jsc_site_resolve(generation, state->next, frame_count < 0 ? NULL : frames, (uint16_t)frame_count);
+                int frame_count = held[i] ? frames_of_site(state, &site, callee, frames) : SITE_LOST;
+                all = frame_count != NOT_NOW;
+                if (all) tm_jsc_site_resolve(generation, state->next, frame_count < 0 ? NULL : frames, (uint16_t)frame_count);
                 named += frame_count >= 0;
             }
             /* The engine ends the process when it finds one open. */

@@ -1,6 +1,5 @@
 /** Bun: the shim by FFI, and once more as a Node-API module, for what has to happen between the engine's own calls. */
 import process from "node:process";
-import type { DomainName } from "../model/domain.ts";
 import { UnsupportedError } from "../model/errors.ts";
 import { abiVersion, Result } from "../tracer/abi.ts";
 import { traceArrayBuffers, type TrackingShim } from "./array_buffers.ts";
@@ -105,11 +104,8 @@ function openEngine(shim: BunShim): Engine {
       if (alone) shim.withoutNative();
       return traceArrayBuffers(shim);
     },
-    // Only where it is asked for: workers that trace were aborted now and then while collections were forced all the time.
-    ...(process.env["TRACEMALLOC_WORKERS"] === "1" && {
-      traceWorkers: (domains: readonly DomainName[]) =>
-        traceWorkers({ shim: shim.path, domains: domains.filter((domain) => domain !== "js-heap") }),
-    }),
+    traceWorkers: (domains) =>
+      traceWorkers({ shim: shim.path, domains: domains.filter((domain) => domain !== "js-heap") }),
     calibration: new Map([
       ...engine.calibration,
       ...allocator,

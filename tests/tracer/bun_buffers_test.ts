@@ -21,7 +21,6 @@ function run(executable: string, args: readonly string[], env: Record<string, st
 test("buffers have their lines where the allocator has no hooks, are forgotten, and all is put back", () => {
   const output = run(bunWithoutHooks(), [`${root}tests/tracer/bun_buffers.ts`], {
     BUN_JSC_useTailCalls: "0",
-    TRACEMALLOC_WORKERS: "1",
   });
   assertEquals(JSON.parse(output), []);
 });

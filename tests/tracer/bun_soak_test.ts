@@ -18,9 +18,7 @@ function pressure(name: string): Record<string, string> {
 
 for (const { name, bun } of testedBuns()) {
   for (const way of ["start()", "run"] as const) {
-    // About one in ten was aborted, in a worker, the cause not found: workers trace only where that is asked for.
-    const skip = process.env["SOAK_MINUTES"] === undefined;
-    test(`${name}, ${way}: four workers, and collections all the time`, { skip }, () => {
+    test(`${name}, ${way}: four workers, and collections all the time`, () => {
       inFolder((folder) => {
         const seconds = String(minutes > 0 ? minutes * 60 : 4), program = `${root}tests/tracer/bun_soak.ts`;
         const args = way === "run"
@@ -28,7 +26,7 @@ for (const { name, bun } of testedBuns()) {
           : [program, seconds];
         const { status, signal, stdout, stderr } = spawnSync(bun, args, {
           encoding: "utf8",
-          env: { ...process.env, ...pressure(name), TRACEMALLOC_WORKERS: "1" },
+          env: { ...process.env, ...pressure(name) },
         });
         assertEquals([status, signal], [0, null], stdout + stderr);
         const { made, snapshots, kept, before, after } = JSON.parse(stdout);

@@ -1,6 +1,6 @@
 /** Tracebacks on Bun are those of the engine's own stack traces. */
 import { spawnSync } from "node:child_process";
-import { writeFileSync } from "node:fs";
+import { mkdirSync, writeFileSync } from "node:fs";
 import process from "node:process";
 import { test } from "node:test";
 import { assert, assertEquals } from "@std/assert";
@@ -113,6 +113,36 @@ for (const { name, bun } of testedBuns()) {
       writeFileSync(`${folder}/program.ts`, program);
       const { stdout, stderr } = spawnSync(bun, [`${folder}/program.ts`], { encoding: "utf8" });
       assertEquals(stdout, "true 0 \n", stderr);
+    });
+  });
+}
+
+for (const { name, bun } of testedBuns()) {
+  test(`${name}: snapshots on a stack that is too deep, or too long as a text, for sites to be named`, () => {
+    const program = `
+      import { DomainFilter, start, takeSnapshot, track } from ${JSON.stringify(`${root}mod.ts`)};
+      start();
+      const kept = [];
+      function deep(n) {
+        if (n % 100 === 0) {
+          const f = new Function("track", "\\n".repeat(n / 100) + "track(100, " + n + ", " + n + ")");
+          kept.push(f);
+          f(track);
+          takeSnapshot();
+        }
+        return n === 0 ? 0 : deep(n - 1) + 1;
+      }
+      console.log(deep(3000));
+      const { traces } = takeSnapshot().filterTraces([new DomainFilter(true, 100)]);
+      const wrong = [...traces].filter(({ size, traceback }) => traceback.at(-1).lineno !== size / 100 + 3);
+      console.log(traces.length, wrong.map(String).join());
+      process.exit(0);`;
+    inFolder((folder) => {
+      const path = `${folder}/${"a".repeat(250)}/`;
+      mkdirSync(path);
+      writeFileSync(`${path}program.ts`, program);
+      const { stdout, stderr } = spawnSync(bun, [`${path}program.ts`], { encoding: "utf8" });
+      assertEquals(stdout, "3000\n31 \n", stderr);
     });
   });
 }

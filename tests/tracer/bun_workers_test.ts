@@ -1,4 +1,4 @@
-/** Workers that do not call `start()` have their lines on Bun where that is asked for, and children their snapshots. */
+/** Workers that do not call `start()` have their lines on Bun, and children their snapshots. */
 import { spawnSync } from "node:child_process";
 import { readdirSync, writeFileSync } from "node:fs";
 import process from "node:process";
@@ -8,11 +8,15 @@ import { Snapshot } from "../../mod.ts";
 import { testedBuns } from "./buns.ts";
 import { inFolder, root } from "./programs.ts";
 
-function run(executable: string, args: readonly string[]): { stdout: string; stderr: string } {
+function run(
+  executable: string,
+  args: readonly string[],
+  env: Record<string, string> = {},
+): { stdout: string; stderr: string } {
   const { status, signal, stdout, stderr } = spawnSync(executable, args, {
     cwd: root,
     encoding: "utf8",
-    env: { ...process.env, NO_COLOR: "1", TRACEMALLOC_WORKERS: "1" },
+    env: { ...process.env, NO_COLOR: "1", ...env },
   });
   assertEquals([status, signal], [0, null], stderr);
   return { stdout, stderr };
@@ -43,6 +47,51 @@ const first = new Worker(url.href);
 await new Promise((resolve) => first.onmessage = resolve);
 const second = new NodeWorker(url);
 await new Promise((resolve) => second.on("message", resolve));
+`;
+
+/** Many for a look by hand: `RESTLESS_WORKERS=1000`. */
+const restlessWorkers = Number(process.env["RESTLESS_WORKERS"] ?? 28);
+
+/** Makes code and buffers without rest until it ends as it is told. */
+const restless = `
+import { parentPort, workerData } from "node:worker_threads";
+parentPort.postMessage("up");
+const kept = [];
+for (let turn = 0;; turn++) {
+  for (let i = 0; i < 50; i++) {
+    kept[i % 20] = new ArrayBuffer(9_001 + i);
+    new Function("\\n".repeat(i % 9) + "return new ArrayBuffer(9_001)")();
+  }
+  await new Promise((resolve) => setTimeout(resolve, 0));
+  if (turn < 4) continue;
+  if (workerData === "exit") process.exit(0);
+  if (workerData === "throw") throw new Error("the worker's own");
+  if (workerData === "end") break;
+}
+`;
+
+/** Four at a time. */
+const restlessParent = `
+const { Worker } = process.getBuiltinModule("node:worker_threads");
+const kinds = ["terminate", "exit", "throw", "end", "at once"];
+let next = 0, ended = 0;
+const timer = setInterval(takeSnapshot, 50);
+await Promise.all(Array.from({ length: 4 }, async () => {
+  while (next < ${restlessWorkers}) {
+    const number = next++, kind = kinds[number % kinds.length];
+    const worker = new Worker(new URL("./worker.ts", import.meta.url), { workerData: kind });
+    const end = new Promise((resolve) => worker.on("exit", resolve));
+    worker.on("error", () => {});
+    if (kind === "at once") await new Promise((resolve) => setTimeout(resolve, number % 40));
+    if (kind === "terminate") await new Promise((resolve) => worker.on("message", resolve));
+    if (kind === "at once" || kind === "terminate") await worker.terminate();
+    await end;
+    ended++;
+  }
+}));
+clearInterval(timer);
+console.log(ended);
+process.exit(0);
 `;
 
 for (const { name, bun } of testedBuns()) {
@@ -87,6 +136,22 @@ process.exit(0);
       );
       assertEquals(lines(path), two);
       assertEquals(lines(after), [[], []]);
+    });
+  });
+
+  test(`${name}: workers that come and go, end by themselves or are ended, while garbage is collected all the time`, () => {
+    inFolder((folder) => {
+      writeFileSync(`${folder}/worker.ts`, restless);
+      writeFileSync(
+        `${folder}/parent.ts`,
+        `import { start, takeSnapshot } from ${JSON.stringify(`${root}mod.ts`)};
+start(5);
+${restlessParent}`,
+      );
+      assertEquals(
+        run(bun, [`${folder}/parent.ts`], { BUN_JSC_slowPathAllocsBetweenGCs: "500" }).stdout,
+        `${restlessWorkers}\n`,
+      );
     });
   });
 

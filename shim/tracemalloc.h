@@ -13,7 +13,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define TM_ABI_VERSION 10u
+#define TM_ABI_VERSION 11u
 #define TM_EXPORT __attribute__((visibility("default")))
 
 /* What tracemalloc_status() says. */

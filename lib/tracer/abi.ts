@@ -1,7 +1,7 @@
 /** The shim's ABI, as shim/tracemalloc.h states it. */
 
 /** Changes with every change of meaning; the shim must say the same. */
-export const abiVersion = 10;
+export const abiVersion = 11;
 
 /** Bits of `Shim.status()`, and where the number of starts so far begins. */
 export const Status = { tracing: 1, preloaded: 2, starts: 8 } as const;

@@ -52,8 +52,9 @@ function assertExact(
 }
 
 /** Half of the checks, at least 10,000, are of the one kind, and half of the other. */
-function assertBothExact({ buffers, ...tracked }: Result): void {
-  for (const counts of [tracked, buffers]) assertExact(counts, 3_000, 0.005);
+function assertBothExact({ buffers, ...tracked }: Result, mostUnknown = 0.005): void {
+  assertExact(tracked, 3_000, 0.005);
+  assertExact(buffers, 3_000, mostUnknown);
 }
 
 for (const { name, bun } of testedBuns()) {
@@ -62,8 +63,8 @@ for (const { name, bun } of testedBuns()) {
   });
 
   test(`${name}: tracebacks are the engine's stack traces, or unknown, after a plain start()`, () => {
-    assertBothExact(compareStacks(bun, 3, "start"));
     // Code that is collected before it could be named has no lines: some in a thousand, but many at a time.
+    assertBothExact(compareStacks(bun, 3, "start"), 0.1);
     assertExact(compareStacks(bun, 3, "start", { kind: "buffers" }).buffers, 10_000, 0.1);
   });
 

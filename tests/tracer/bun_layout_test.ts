@@ -21,12 +21,16 @@ function buildPerturbed(): string {
 }
 
 /** What Bun says of the layout: its fields in their order, and why it is refused. */
-function calibrate(shim: string, perturbed: number | undefined): { fields: string[]; refusal: string | undefined } {
+function calibrate(
+  shim: string,
+  perturbed: number | undefined,
+): { fields: [string, number][]; refusal: string | undefined } {
   const program = `
     import { detectBackend } from ${JSON.stringify(`${root}lib/runtime/detect.ts`)};
     const backend = detectBackend();
     const { calibration, refusal } = backend.openEngine(backend.openShim(${JSON.stringify(shim)}));
-    const fields = [...calibration.keys()].filter((name) => !name.startsWith("mimalloc"));
+    const fields = [...calibration].filter(([name]) => !name.startsWith("mimalloc"))
+      .map(([name, value]) => [name, Number(value)]);
     console.log(JSON.stringify({ fields, refusal }));
     process.exit(0);`;
   const { status, signal, stdout, stderr } = spawnSync(runtimes.bun, ["-e", program], {
@@ -42,10 +46,14 @@ test("each offset that is wrong is noticed, and the layout refused", () => {
   const { fields, refusal } = calibrate(shim, undefined);
   assertEquals(refusal, undefined);
   assert(fields.length >= 21, String(fields));
-  fields.forEach((field, i) => {
-    // A second counter is found only now and then, by chance, and only adds to the first: one that counted once more than
-    // that can be as well 8 further on.
+  fields.forEach(([field, value], i) => {
+    // Other counters than the first are found only now and then, by chance, and only add to it: one that counted once more
+    // than that can be as well 8 further on.
     if (/^vm_epoch[1-9]/.test(field)) return;
-    assert(calibrate(shim, i).refusal, `${field} is 8 off, and nobody noticed`);
+    const moved = calibrate(shim, i);
+    // A counter that does not count is left out where there is another.
+    const leftOut = field === "vm_epoch0" &&
+      moved.fields.every(([name, at]) => !/^vm_epoch/.test(name) || at !== value + 8);
+    assert(moved.refusal ?? leftOut, `${field} is 8 off, and nobody noticed`);
   });
 });

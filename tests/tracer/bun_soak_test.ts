@@ -18,9 +18,7 @@ function pressure(name: string): Record<string, string> {
 
 for (const { name, bun } of testedBuns()) {
   for (const way of ["start()", "run"] as const) {
-    // Versions without hooks are refused now and then while collections are forced: one of their counters begins again.
-    const skip = name !== "Bun" && minutes === 0;
-    test(`${name}, ${way}: four workers, and collections all the time`, { skip }, () => {
+    test(`${name}, ${way}: four workers, and collections all the time`, () => {
       inFolder((folder) => {
         const seconds = String(minutes > 0 ? minutes * 60 : 4), program = `${root}tests/tracer/bun_soak.ts`;
         const args = way === "run"

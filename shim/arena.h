@@ -17,10 +17,10 @@ void *tm_arena_reserve(size_t bytes, size_t *got);
  * A lock for the tracer's own short critical sections; never held while calling out. Whoever holds one takes only those that
  * stand behind it here, and of one line only one:
  *
- *   tm_control_lock (control.c)                 one control call at a time
- *   gate_lock (thread.c)                        the gate is closed; whoever takes it is in no hook
- *   a page's lock (block_pages.h), sites_lock (jsc_sites.c), samplers_lock (js_heap.c), records_lock (thread.c)
- *   bucket_lock, root_lock, saved_lock (blocks.c), the side table's lock (side.c), traces_lock (traces.c), plain_lock (thread.c)
+ *   control_lock (thread.h)                     one control call at a time
+ *   gate_lock (thread.h)                        the gate is closed; whoever takes it is in no hook
+ *   a page's lock (block_pages.h), sites_lock (jsc_sites.c), samplers_lock (js_heap.c), records_lock (thread.h)
+ *   bucket_lock, root_lock, saved_lock (blocks.c), the side table's lock (side.c), traces_lock (traces.c), plain_lock (thread.h)
  *
  * The last two lines are held inside hooks, too, where nobody waits for the gate; so they are free whenever it is closed.
  */

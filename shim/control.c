@@ -22,20 +22,24 @@
 #include "v8.h"
 
 static void show_to_libraries(void);
+static void stop(void);
 
 uint32_t tracemalloc_abi(void) { return TM_ABI_VERSION; }
 
 static uint32_t starts;
 
 uint32_t tracemalloc_status(void) {
-    return (tm_gate != TM_GATE_OFF ? TM_STATUS_TRACING : 0) | (tm_preloaded ? TM_STATUS_PRELOADED : 0) | starts << TM_STATUS_STARTS;
+    return (tm_here.gate != TM_GATE_OFF ? TM_STATUS_TRACING : 0) | (tm_preloaded ? TM_STATUS_PRELOADED : 0) |
+           starts << TM_STATUS_STARTS;
 }
 
 int32_t tracemalloc_start(uint32_t nframe, uint32_t flags) {
     if (nframe < 1 || nframe > 65535) return TM_ERROR_STATE;
     int32_t result = TM_OK;
-    tm_lock_take(&tm_control_lock);
-    if (tm_gate == TM_GATE_OFF) {
+    tm_lock_take(&tm_here.control_lock);
+    if (!tm_process_known()) {
+        result = TM_ERROR_STATE;
+    } else if (tm_here.gate == TM_GATE_OFF) {
         tm_hooks_resolve();
         if (!tm_traces_init()) {
             result = TM_ERROR_NO_MEMORY;
@@ -49,49 +53,77 @@ int32_t tracemalloc_start(uint32_t nframe, uint32_t flags) {
             tm_maps_start(flags & TM_START_MMAP);
             if (flags & TM_START_WITHOUT_NATIVE) tm_js_heap_alone();
             tm_gate_open(true);
-            starts++;
-            if (!tm_preloaded) tm_slots_patch();
-            if (!(flags & TM_START_WITHOUT_NATIVE)) tm_mimalloc_install();
-            show_to_libraries();
+            /* Of two that start at once, one at least sees the other. */
+            if (tracemalloc_other(NULL, 0)) {
+                stop();
+                result = TM_ERROR_OTHER;
+            } else {
+                starts++;
+                if (!tm_preloaded) tm_slots_patch();
+                if (!(flags & TM_START_WITHOUT_NATIVE)) tm_mimalloc_install();
+                show_to_libraries();
+            }
         }
     }
-    tm_lock_drop(&tm_control_lock);
+    tm_lock_drop(&tm_here.control_lock);
     return result;
 }
 
 int32_t tracemalloc_sample(uint32_t bytes) {
-    tm_lock_take(&tm_control_lock);
-    bool tracing = tm_gate != TM_GATE_OFF;
+    tm_lock_take(&tm_here.control_lock);
+    bool tracing = tm_here.gate != TM_GATE_OFF;
     if (!tracing) {
         __atomic_store_n(&tm_sample_bytes, bytes > 1 ? bytes : 0, __ATOMIC_RELAXED);
         tm_plain_unless(TM_SAMPLES, bytes > 1);
         tracemalloc_mimalloc_sample(bytes > 1 ? bytes : 1);
     }
-    tm_lock_drop(&tm_control_lock);
+    tm_lock_drop(&tm_here.control_lock);
     return tracing ? TM_ERROR_STATE : TM_OK;
 }
 
+static void stop(void) {
+    if (!tm_preloaded) tm_slots_restore();
+    tm_mimalloc_remove();
+    tm_gate_close();
+    tm_js_heap_stop();
+    tm_maps_start(false);
+    tm_blocks_clear();
+    tm_traces_clear();
+    tm_jsc_sites_clear();
+    tm_traced_reset(true);
+    tm_gate_open(false);
+}
+
 int32_t tracemalloc_stop(void) {
-    tm_lock_take(&tm_control_lock);
-    if (tm_gate != TM_GATE_OFF) {
-        if (!tm_preloaded) tm_slots_restore();
-        tm_mimalloc_remove();
-        tm_gate_close();
-        tm_js_heap_stop();
-        tm_maps_start(false);
-        tm_blocks_clear();
-        tm_traces_clear();
-        tm_jsc_sites_clear();
-        tm_traced_reset(true);
-        tm_gate_open(false);
-    }
-    tm_lock_drop(&tm_control_lock);
+    tm_lock_take(&tm_here.control_lock);
+    if (tm_here.gate != TM_GATE_OFF) stop();
+    tm_lock_drop(&tm_here.control_lock);
     return TM_OK;
 }
 
+struct other {
+    char *path;
+    int32_t size, length;
+};
+
+static bool take_other(const char *path, void *function, void *context) {
+    struct other *other = context;
+    uint32_t (*status)(void);
+    memcpy(&status, &function, sizeof status);
+    if (!(status() & TM_STATUS_TRACING)) return false;
+    other->length = (int32_t)strlen(path);
+    if (other->length < other->size) memcpy(other->path, path, (size_t)other->length + 1);
+    return true;
+}
+
+int32_t tracemalloc_other(char *out, int32_t size) {
+    struct other other = {out, size, 0};
+    return tm_slots_others("tracemalloc_status", take_other, &other) ? other.length : 0;
+}
+
 int32_t tracemalloc_clear(void) {
-    tm_lock_take(&tm_control_lock);
-    bool tracing = tm_gate != TM_GATE_OFF;
+    tm_lock_take(&tm_here.control_lock);
+    bool tracing = tm_here.gate != TM_GATE_OFF;
     if (tracing) {
         tm_gate_close();
         tm_maps_clear();
@@ -101,14 +133,14 @@ int32_t tracemalloc_clear(void) {
         tm_traced_reset(true);
         tm_gate_open(true);
     }
-    tm_lock_drop(&tm_control_lock);
+    tm_lock_drop(&tm_here.control_lock);
     return tracing ? TM_OK : TM_ERROR_STATE;
 }
 
 void tracemalloc_memory(uint64_t out[4]) {
     memset(out, 0, 4 * sizeof *out);
-    tm_lock_take(&tm_control_lock);
-    if (tm_gate != TM_GATE_OFF) {
+    tm_lock_take(&tm_here.control_lock);
+    if (tm_here.gate != TM_GATE_OFF) {
         tm_gate_close();
         tm_js_heap_settle();
         tm_traced_memory(&out[0], &out[1]);
@@ -116,17 +148,19 @@ void tracemalloc_memory(uint64_t out[4]) {
         out[3] = tm_traceback_limit;
         tm_gate_open(true);
     }
-    tm_lock_drop(&tm_control_lock);
+    tm_lock_drop(&tm_here.control_lock);
 }
 
+uint64_t tracemalloc_mapped(void) { return os_mapped(); }
+
 void tracemalloc_reset_peak(void) {
-    tm_lock_take(&tm_control_lock);
-    if (tm_gate != TM_GATE_OFF) {
+    tm_lock_take(&tm_here.control_lock);
+    if (tm_here.gate != TM_GATE_OFF) {
         tm_gate_close();
         tm_traced_reset(false);
         tm_gate_open(true);
     }
-    tm_lock_drop(&tm_control_lock);
+    tm_lock_drop(&tm_here.control_lock);
 }
 
 void tracemalloc_mute(int32_t on) {
@@ -138,29 +172,29 @@ void tracemalloc_mute(int32_t on) {
 }
 
 int32_t tracemalloc_without_native(void) {
-    tm_lock_take(&tm_control_lock);
-    bool tracing = tm_gate != TM_GATE_OFF;
+    tm_lock_take(&tm_here.control_lock);
+    bool tracing = tm_here.gate != TM_GATE_OFF;
     if (tracing) {
         tm_js_heap_alone();
         tm_mimalloc_remove();
     }
-    tm_lock_drop(&tm_control_lock);
+    tm_lock_drop(&tm_here.control_lock);
     return tracing ? TM_OK : TM_ERROR_STATE;
 }
 
 const tm_image *tracemalloc_snapshot(void) {
     const tm_image *image = NULL;
-    tm_lock_take(&tm_control_lock);
-    if (tm_gate != TM_GATE_OFF) image = tm_image_take();
-    tm_lock_drop(&tm_control_lock);
+    tm_lock_take(&tm_here.control_lock);
+    if (tm_here.gate != TM_GATE_OFF) image = tm_image_take();
+    tm_lock_drop(&tm_here.control_lock);
     return image;
 }
 
 const tm_image *tracemalloc_snapshot_of(uint32_t domain, uint64_t address) {
     const tm_image *image = NULL;
-    tm_lock_take(&tm_control_lock);
-    if (tm_gate != TM_GATE_OFF) image = tm_image_of(domain, (uintptr_t)address);
-    tm_lock_drop(&tm_control_lock);
+    tm_lock_take(&tm_here.control_lock);
+    if (tm_here.gate != TM_GATE_OFF) image = tm_image_of(domain, (uintptr_t)address);
+    tm_lock_drop(&tm_here.control_lock);
     return image;
 }
 
@@ -224,7 +258,7 @@ int tracemalloc_untrack(unsigned domain, uintptr_t address) {
 static void show_to_libraries(void) {
     Dl_info info;
     tm_thread *self = tm_hide_begin();
-    if (!tm_preloaded && dladdr((const void *)&tm_control_lock, &info) && info.dli_fname)
+    if (!tm_preloaded && dladdr((const void *)&tm_here.control_lock, &info) && info.dli_fname)
         dlopen(info.dli_fname, RTLD_NOW | RTLD_NOLOAD | RTLD_GLOBAL);
     tm_hide_end(self);
 }

@@ -83,7 +83,7 @@ void tm_hooks_resolve(void) {
 static __attribute__((noinline)) void record_slowly(void *block, size_t size, const uint64_t *fp) {
     bool chosen = true;
     if (tm_unlikely(tm_sampling())) {
-        chosen = __atomic_load_n(&tm_gate, __ATOMIC_RELAXED) != TM_GATE_OFF && tm_sampled(size);
+        chosen = __atomic_load_n(&tm_here.gate, __ATOMIC_RELAXED) != TM_GATE_OFF && tm_sampled(size);
         if (tm_likely(!chosen && !tm_js_heap_looks(size))) return;
     }
     tm_thread *self = tm_enter();
@@ -99,8 +99,9 @@ static __attribute__((noinline)) void record_slowly(void *block, size_t size, co
 
 static inline __attribute__((always_inline)) void record(void *block, size_t size, const uint64_t *fp) {
     if (tm_unlikely(!block)) return;
-    if (tm_unlikely(!__atomic_load_n(&tm_plain, __ATOMIC_RELAXED))) {
-        bool over = tm_sampling() ? !tm_js_heap_looks(size) && tm_passed_over(size) : __atomic_load_n(&tm_gate, __ATOMIC_RELAXED) == TM_GATE_OFF;
+    if (tm_unlikely(!__atomic_load_n(&tm_here.plain, __ATOMIC_RELAXED))) {
+        bool over = tm_sampling() ? !tm_js_heap_looks(size) && tm_passed_over(size)
+                                  : __atomic_load_n(&tm_here.gate, __ATOMIC_RELAXED) == TM_GATE_OFF;
         return tm_likely(over) ? (void)0 : record_slowly(block, size, fp);
     }
     tm_thread *self = tm_enter_plain();
@@ -161,7 +162,7 @@ static __attribute__((noinline)) void free_slowly(void *block) {
 
 HOOK void tm_hook_free(void *block) {
     if (!block) return;
-    if (tm_likely(__atomic_load_n(&tm_plain, __ATOMIC_RELAXED))) {
+    if (tm_likely(__atomic_load_n(&tm_here.plain, __ATOMIC_RELAXED))) {
         tm_thread *self = tm_enter_plain();
         if (tm_likely(self != NULL)) {
             bool taken = tm_block_take_fast(self, (uintptr_t)block);
@@ -251,7 +252,7 @@ HOOK size_t tm_hook_malloc_usable_size(void *block) {
     return tm_likely(next != NULL) ? next(block) : 0;
 }
 
-/* The names that programs call. Inside the shim they could mean libc's, when it was not preloaded. */
+/* The names that programs call. */
 #if !TM_LINKED
 #define EXPORT(name) TM_EXPORT extern __typeof__(tm_hook_##name) name __attribute__((alias("tm_hook_" #name)));
 TM_HOOKS(EXPORT)

@@ -107,7 +107,7 @@ static struct {
     bool spoiled; /* another thread has cleared the traces meanwhile */
 } verification;
 
-/* With tm_control_lock. False: another thread is at it. */
+/* With tm_here.control_lock. False: another thread is at it. */
 static bool may_hold(const holder *by, const tm_thread *self) {
     const tm_thread *other = by->thread;
     return !other || other == self || other->incarnation != by->incarnation || !other->id || !os_thread_alive(other->id);
@@ -479,13 +479,13 @@ static bool confirm_kind(const kind *kind, const tm_js_heap_spec *spec) {
 
 /* One call at a time, with every other thread out of the tables. False: tracing is off; to be left in any case. */
 static bool begin_alone(void) {
-    tm_lock_take(&tm_control_lock);
+    tm_lock_take(&tm_here.control_lock);
     return tm_gate_close();
 }
 
 static void end_alone(bool tracing) {
     tm_gate_open(tracing);
-    tm_lock_drop(&tm_control_lock);
+    tm_lock_drop(&tm_here.control_lock);
 }
 
 /* The same; false: it has been left. */
@@ -517,7 +517,7 @@ int32_t tracemalloc_js_heap_watch(void) {
     tm_thread *self = tm_self ? tm_self : tm_thread_attach();
     if (!self) return TM_ERROR_STATE;
     int32_t result = TM_ERROR_BUSY;
-    tm_lock_take(&tm_control_lock);
+    tm_lock_take(&tm_here.control_lock);
     if (may_hold(&watch.by, self)) {
         if (!watch.rows) watch.rows = os_map(MOST_WATCHED * sizeof *watch.rows);
         watch.count = 0;
@@ -525,7 +525,7 @@ int32_t tracemalloc_js_heap_watch(void) {
         if (watch.rows) watch.by = (holder){self, self->incarnation};
         want();
     }
-    tm_lock_drop(&tm_control_lock);
+    tm_lock_drop(&tm_here.control_lock);
     return result;
 }
 
@@ -672,8 +672,8 @@ int32_t tracemalloc_js_heap_verify(void) {
     tm_thread *self = tm_self ? tm_self : tm_thread_attach();
     if (!self || !layout.known) return TM_ERROR_STATE;
     int32_t result = TM_ERROR_BUSY;
-    tm_lock_take(&tm_control_lock);
-    if (tm_gate != TM_GATE_OFF && may_hold(&verification.by, self)) {
+    tm_lock_take(&tm_here.control_lock);
+    if (tm_here.gate != TM_GATE_OFF && may_hold(&verification.by, self)) {
         if (!verification.rows) verification.rows = os_map(MOST_VERIFIED * sizeof *verification.rows);
         result = verification.rows && sampler_add(self) ? TM_OK : TM_ERROR_NO_MEMORY;
         verification.count = verification.looked_at = 0;
@@ -682,7 +682,7 @@ int32_t tracemalloc_js_heap_verify(void) {
         verification.by = result == TM_OK ? (holder){self, self->incarnation} : (holder){0};
         want();
     }
-    tm_lock_drop(&tm_control_lock);
+    tm_lock_drop(&tm_here.control_lock);
     return result;
 }
 
@@ -787,7 +787,7 @@ int32_t tracemalloc_js_heap_start(uint32_t bytes, uint32_t without_native) {
     tm_thread *self = tm_self ? tm_self : tm_thread_attach();
     if (!self || !bytes || bytes > INT32_MAX) return TM_ERROR_STATE;
     int32_t result = TM_ERROR_NO_MEMORY;
-    tm_lock_take(&tm_control_lock);
+    tm_lock_take(&tm_here.control_lock);
     if (sampler_add(self)) {
         sampler_of(self)->ended = !layout.known; /* the engine's own profile has to do */
         if (!interval) {
@@ -797,7 +797,7 @@ int32_t tracemalloc_js_heap_start(uint32_t bytes, uint32_t without_native) {
         want();
         result = (int32_t)interval;
     }
-    tm_lock_drop(&tm_control_lock);
+    tm_lock_drop(&tm_here.control_lock);
     return result;
 }
 
@@ -824,10 +824,10 @@ void tm_js_heap_stop(void) {
 
 int32_t tracemalloc_js_heap_state(void) {
     int32_t state = 0;
-    tm_lock_take(&tm_control_lock);
+    tm_lock_take(&tm_here.control_lock);
     const sampler *own = tm_self ? sampler_of(tm_self) : NULL;
     if (own) state = own->ended ? 2 : 1;
-    tm_lock_drop(&tm_control_lock);
+    tm_lock_drop(&tm_here.control_lock);
     return state;
 }
 

@@ -480,6 +480,8 @@ void tm_jsc_calibrate_begin(void) {
     *failure = 0;
     entries_seen = collections = cold_count = tiers_seen = 0;
     accepted = false;
+    const char *missing = os_missing(false);
+    if (missing) fail("%s", missing);
 }
 
 uint32_t tm_jsc_calibrate_step(uint32_t step, const uint64_t *arguments, const uint64_t *fp, uintptr_t stack_high) {

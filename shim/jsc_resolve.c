@@ -12,11 +12,13 @@
 #include "jsc_calibrate.h"
 #include "napi.h"
 #include "side.h"
+#include "unwind.h"
 
 /* ---- what a thread has ---- */
 
 typedef struct tm_jsc_thread {
-    napi_env env;
+    napi_env env; /* who attached first; another copy of the library on the thread has one of its own */
+    uint32_t users;
     uintptr_t vm;
     uint32_t next;       /* the first site that may be new */
     uint32_t generation; /* of the sites that the number is of */
@@ -28,12 +30,7 @@ typedef struct tm_jsc_thread {
 
 static __thread tm_jsc_thread *thread_state __attribute__((tls_model("initial-exec")));
 
-static char own_prefix[512];
-
-void tracemalloc_jsc_hide(const char *path_prefix) {
-    size_t length = strlen(path_prefix);
-    if (length < sizeof own_prefix) memcpy(own_prefix, path_prefix, length + 1);
-}
+void tracemalloc_jsc_hide(const char *path_prefix) { tm_own_add(path_prefix); }
 
 uint32_t tracemalloc_jsc_unnamed(void) { return tm_jsc_unnamed; }
 
@@ -62,11 +59,11 @@ static void forget_thread(void *argument) {
 static bool attach(napi_env env, const uint64_t *fp) {
     tm_thread *self = tm_self ? tm_self : tm_thread_attach();
     if (!self || !tm_jsc_ready) return false;
-    if (thread_state && thread_state->env == env) {
+    if (thread_state) {
+        thread_state->users++;
         self->vm = thread_state->vm;
         return true;
     }
-    if (thread_state) return false;
     uintptr_t vm = tm_jsc_vm_of_caller(fp, self->stack_high);
     if (!vm) return false;
     if (!self->frames) self->frames = os_map(TM_FRAMES_A_THREAD * sizeof *self->frames + sizeof(tm_jsc_past));
@@ -78,6 +75,7 @@ static bool attach(napi_env env, const uint64_t *fp) {
     ((tm_jsc_past *)(self->frames + TM_FRAMES_A_THREAD))->count = 0; /* it was another thread's */
     state->env = env;
     state->vm = vm;
+    state->users = 1;
     tm_napi.napi_add_env_cleanup_hook(env, forget_thread, state);
     thread_state = state;
     self->vm = vm;
@@ -85,6 +83,7 @@ static bool attach(napi_env env, const uint64_t *fp) {
 }
 
 static void detach(void) {
+    if (!thread_state || !thread_state->users || --thread_state->users) return;
     if (tm_self) tm_self->vm = 0;
 }
 
@@ -204,7 +203,7 @@ static place read_place(const char *text, const char *end) {
 
 static bool is_internal(const char *url) {
     return starts_with(url, "node:") || starts_with(url, "bun:") || starts_with(url, "internal:") || starts_with(url, "builtin:") ||
-           (*own_prefix && starts_with(url, own_prefix));
+           tm_is_own(url);
 }
 
 static uint32_t frame_of(const place *place, uint32_t tiers) {
@@ -357,9 +356,12 @@ static napi_value call_detach(napi_env env, napi_callback_info info) {
 
 static napi_value call_resolve(napi_env env, napi_callback_info info) {
     napi_value arguments[8];
-    if (!arguments_of(env, info, arguments) || !thread_state || thread_state->env != env) return tm_napi_number(env, 0);
+    if (!arguments_of(env, info, arguments) || !thread_state) return tm_napi_number(env, 0);
     if (!tm_self || (uintptr_t)FRAME - tm_self->stack_low < STACK_NEEDED) return tm_napi_number(env, 0);
+    napi_env first = thread_state->env;
+    thread_state->env = env;
     uint32_t named = resolve(thread_state, (uint64_t)arguments[0]);
+    thread_state->env = first;
     bool pending = false;
     napi_value error;
     if (tm_napi.napi_is_exception_pending(env, &pending) == NAPI_OK && pending) tm_napi.napi_get_and_clear_last_exception(env, &error);

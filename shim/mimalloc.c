@@ -368,7 +368,7 @@ static bool refused; /* for good, and the report says why: threads that start la
 /* Whoever hides waits for nobody: a thread that closes the gate waits for those who hide. */
 int32_t tracemalloc_mimalloc_begin(void) {
     int32_t result = TM_ERROR_STATE;
-    tm_lock_take(&tm_control_lock);
+    tm_lock_take(&tm_here.control_lock);
     tm_thread *self = tm_hide_begin();
     if (refused) {
         result = TM_ERROR_CALIBRATION;
@@ -390,7 +390,7 @@ int32_t tracemalloc_mimalloc_begin(void) {
         result = found ? TM_OK : TM_ERROR_CALIBRATION;
     }
     tm_hide_end(self);
-    tm_lock_drop(&tm_control_lock);
+    tm_lock_drop(&tm_here.control_lock);
     return result;
 }
 
@@ -418,7 +418,7 @@ void tracemalloc_mimalloc_sample(uint64_t bytes) {
 }
 
 int32_t tracemalloc_mimalloc_end(int32_t accept) {
-    tm_lock_take(&tm_control_lock);
+    tm_lock_take(&tm_here.control_lock);
     int32_t result = testing ? TM_OK : TM_ERROR_STATE;
     if (testing) {
         testing = false;
@@ -438,18 +438,18 @@ int32_t tracemalloc_mimalloc_end(int32_t accept) {
         test.thread = 0;
         tm_mimalloc_ready = accept && result == TM_OK;
         refused = !tm_mimalloc_ready;
-        if (tm_gate != TM_GATE_OFF) tm_mimalloc_install();
+        if (tm_here.gate != TM_GATE_OFF) tm_mimalloc_install();
         tm_hide_end(self);
     }
-    tm_lock_drop(&tm_control_lock);
+    tm_lock_drop(&tm_here.control_lock);
     return result;
 }
 
 int32_t tracemalloc_mimalloc_report(char *out, int32_t size) {
-    tm_lock_take(&tm_control_lock);
+    tm_lock_take(&tm_here.control_lock);
     int32_t length = report_length < size ? report_length : size - 1;
     memcpy(out, report, (size_t)length);
-    tm_lock_drop(&tm_control_lock);
+    tm_lock_drop(&tm_here.control_lock);
     out[length] = 0;
     return length;
 }

@@ -317,6 +317,8 @@ bool tm_mimalloc_find(tm_mimalloc_layout *l, const char **failure) {
     memset(l, 0, sizeof *l);
     memset(&program, 0, sizeof program);
     dl_iterate_phdr(describe, &program);
+    *failure = "its memory: process_vm_readv is refused";
+    if (os_missing(false)) return false;
     *failure = "a theap in the program's thread-local storage";
     if (!find_empty(&program, l)) return false;
     if (!find_code(&program, l, failure)) return false;

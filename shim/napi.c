@@ -72,6 +72,7 @@ static bool words_of(napi_env env, napi_callback_info info, uint64_t words[MOST_
     CALL(sample, tracemalloc_sample((uint32_t)w[0]))                                                                    \
     CALL(stop, tracemalloc_stop())                                                                                      \
     CALL(clear, tracemalloc_clear())                                                                                    \
+    CALL(other, tracemalloc_other(AT(0), (int32_t)w[1]))                                                                \
     CALL(memory, (tracemalloc_memory(AT(0)), 0))                                                                        \
     CALL(reset_peak, (tracemalloc_reset_peak(), 0))                                                                     \
     CALL(mute, (tracemalloc_mute((int32_t)w[0]), 0))                                                                    \

@@ -41,8 +41,11 @@ static int32_t begin_file(const char *path, char unfinished[PATH_BYTES], int *fi
     if (length < 0 || length >= PATH_BYTES) return -ENAMETOOLONG;
     /* What was left there is no file of ours to write into, whoever it belongs to. */
     if (unlink(unfinished) && errno != ENOENT) return -errno;
-    *file = open(unfinished, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
-    return *file < 0 ? -errno : TM_OK;
+    int opened = open(unfinished, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
+    if (opened < 0) return -errno;
+    *file = os_set_aside(opened);
+    if (*file < 0) unlink(unfinished);
+    return *file < 0 ? *file : TM_OK;
 }
 
 static int32_t end_file(const char *path, const char *unfinished, int file, bool ok) {
@@ -70,12 +73,12 @@ int32_t tracemalloc_save(const char *path, const void *first, uint64_t first_byt
 static void write_image(const char *path) {
     char unfinished[PATH_BYTES];
     int file;
-    tm_lock_take(&tm_control_lock);
+    tm_lock_take(&tm_here.control_lock);
     tm_lock_take(&file_lock);
-    if (tm_gate != TM_GATE_OFF && begin_file(path, unfinished, &file) == TM_OK)
+    if (tm_here.gate != TM_GATE_OFF && begin_file(path, unfinished, &file) == TM_OK)
         end_file(path, unfinished, file, tm_write_all(file, head, head_bytes) && tm_image_write(file));
     tm_lock_drop(&file_lock);
-    tm_lock_drop(&tm_control_lock);
+    tm_lock_drop(&tm_here.control_lock);
 }
 
 /* ---- the writer: a thread of ours, which no lock of the program's stops, nor a handler that interrupts a hook ---- */
@@ -306,7 +309,7 @@ static void install_fork_handler(void) {
 
 int32_t tracemalloc_output(const char *path, const void *first, uint64_t first_bytes, uint64_t milliseconds, uint64_t bytes,
                            int32_t signal_number) {
-    if (tm_gate == TM_GATE_OFF || has_writer || strlen(path) >= PATH_BYTES) return TM_ERROR_STATE;
+    if (tm_here.gate == TM_GATE_OFF || has_writer || strlen(path) >= PATH_BYTES) return TM_ERROR_STATE;
     void *copy = os_map(first_bytes + 1);
     if (!copy) return TM_ERROR_NO_MEMORY;
     memcpy(copy, first, first_bytes);

@@ -13,6 +13,11 @@ void *os_map_large(size_t bytes);
 void os_unmap(void *start, size_t bytes);
 /* The pages read as zero again, and take no memory. */
 void os_discard(void *start, size_t bytes);
+/* The pages read as zero in the child of a fork, however it was made. False: not to be had. */
+bool os_wipe_on_fork(void *start, size_t bytes);
+
+/* Bytes of address space that the functions above have taken and not given back. */
+size_t os_mapped(void);
 
 /* Of mapped pages, how much is in memory. */
 size_t os_bytes_in_memory(uintptr_t low, uintptr_t high);
@@ -22,6 +27,9 @@ size_t os_address_space_left(void);
 
 /* Copies [from, from + bytes) if all of it is readable; never faults. */
 bool os_read(uintptr_t from, void *to, size_t bytes);
+
+/* What the system does not give of os_read() and, if asked for, of os_each_mapping(), and what to do; NULL: all is there. */
+const char *os_missing(bool mappings);
 
 int32_t os_thread_id(void);
 bool os_thread_alive(int32_t id);
@@ -53,6 +61,12 @@ bool os_each_mapping(void (*each)(const os_mapping *mapping, void *context), voi
 
 /* What the program's own image takes of each thread's static thread-local storage: [pointer - bytes, pointer). */
 size_t os_static_tls_bytes(void);
+
+/*
+ * The same open file by a number that the program hardly comes across: none of its standard streams, even where these are
+ * closed, nor of those that it is given next. Closes `file`; negative: the error, or that `file` was none.
+ */
+int os_set_aside(int file);
 
 /* What the process was started with, as it was then: strings with their NULs, as much as fits; how many bytes. */
 size_t os_initial_arguments(char *out, size_t size);

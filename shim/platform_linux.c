@@ -2,6 +2,7 @@
 #include "platform.h"
 
 #include <elf.h>
+#include <errno.h>
 #include <fcntl.h>
 #include <linux/futex.h>
 #include <linux/membarrier.h>
@@ -45,12 +46,21 @@ static inline long call6(long number, long a, long b, long c, long d, long e, lo
 #define UNMAP(start, bytes) CALL3(SYS_munmap, start, bytes, 0)
 #endif
 
+static size_t mapped;
+
 void *os_map(size_t bytes) {
     long address = MAP(0, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    return FAILED(address) ? NULL : (void *)address;
+    if (FAILED(address)) return NULL;
+    __atomic_fetch_add(&mapped, bytes, __ATOMIC_RELAXED);
+    return (void *)address;
 }
 
-void os_unmap(void *start, size_t bytes) { UNMAP(start, bytes); }
+void os_unmap(void *start, size_t bytes) {
+    UNMAP(start, bytes);
+    __atomic_fetch_sub(&mapped, bytes, __ATOMIC_RELAXED);
+}
+
+size_t os_mapped(void) { return __atomic_load_n(&mapped, __ATOMIC_RELAXED); }
 
 void *os_map_large(size_t bytes) {
     char *start = os_map(2 * bytes);
@@ -62,7 +72,14 @@ void *os_map_large(size_t bytes) {
     return start + before;
 }
 
-void os_discard(void *start, size_t bytes) { CALL3(SYS_madvise, start, bytes, MADV_DONTNEED); }
+/* Filters may refuse any call. A page that is only read takes no memory. */
+void os_discard(void *start, size_t bytes) {
+    if (!FAILED(CALL3(SYS_madvise, start, bytes, MADV_DONTNEED))) return;
+    for (uint64_t *word = start, *end = word + bytes / sizeof *word; word < end; word++)
+        if (*word) *word = 0;
+}
+
+bool os_wipe_on_fork(void *start, size_t bytes) { return !FAILED(CALL3(SYS_madvise, start, bytes, MADV_WIPEONFORK)); }
 
 size_t os_bytes_in_memory(uintptr_t low, uintptr_t high) {
     unsigned char pages[512];
@@ -92,11 +109,13 @@ bool os_read(uintptr_t from, void *to, size_t bytes) {
     return call6(SYS_process_vm_readv, pid, (long)&local, 1, (long)&remote, 1, 0) == (long)bytes;
 }
 
-int32_t os_thread_id(void) { return (int32_t)CALL3(SYS_gettid, 0, 0, 0); }
-
-bool os_thread_alive(int32_t id) {
-    return CALL3(SYS_tgkill, CALL3(SYS_getpid, 0, 0, 0), id, 0) == 0;
+/* Where it is refused, one that no other thread has meanwhile: each has its control block in a page of its own. */
+int32_t os_thread_id(void) {
+    long id = CALL3(SYS_gettid, 0, 0, 0);
+    return FAILED(id) ? -1 - (int32_t)(os_thread_pointer() >> 12 & INT32_MAX >> 1) : (int32_t)id;
 }
+
+bool os_thread_alive(int32_t id) { return CALL3(SYS_tgkill, CALL3(SYS_getpid, 0, 0, 0), id, 0) != -ESRCH; }
 
 void os_thread_name(char out[16]) {
     memset(out, 0, 16);
@@ -107,6 +126,24 @@ uintptr_t os_thread_pointer(void) {
     uintptr_t pointer;
     __asm__("mov %%fs:0, %0" : "=r"(pointer));
     return pointer;
+}
+
+/* ---- files ---- */
+
+#define ASIDE 960 /* below what processes are usually allowed, 1024 */
+
+int os_set_aside(int file) {
+    if (file < 0) return file;
+    struct rlimit limit;
+    bool much = !FAILED(CALL3(SYS_getrlimit, RLIMIT_NOFILE, &limit, 0)) && limit.rlim_cur > ASIDE;
+    long aside = CALL3(SYS_fcntl, file, F_DUPFD_CLOEXEC, much ? ASIDE : STDERR_FILENO + 1);
+    if (FAILED(aside) && file > STDERR_FILENO) return file;
+    CALL3(SYS_close, file, 0, 0);
+    return (int)aside;
+}
+
+static int open_to_read(const char *path) {
+    return os_set_aside((int)call6(SYS_openat, AT_FDCWD, (long)path, O_RDONLY | O_CLOEXEC, 0, 0, 0));
 }
 
 /* ---- /proc/self/maps, without stdio ---- */
@@ -160,8 +197,8 @@ static bool parse_mapping(const char *line, const char *end, os_mapping *mapping
 }
 
 bool os_each_mapping(void (*each)(const os_mapping *, void *), void *context) {
-    long file = call6(SYS_openat, AT_FDCWD, (long)"/proc/self/maps", O_RDONLY | O_CLOEXEC, 0, 0, 0);
-    if (FAILED(file)) return false;
+    int file = open_to_read("/proc/self/maps");
+    if (file < 0) return false;
     /* The program's image is known by the file at its entry point. */
     uintptr_t entry = getauxval(AT_ENTRY);
     uint64_t image_inode = 0, image_device = 0;
@@ -211,14 +248,24 @@ bool os_each_mapping(void (*each)(const os_mapping *, void *), void *context) {
 size_t os_address_space_left(void) {
     struct rlimit limit;
     if (FAILED(CALL3(SYS_getrlimit, RLIMIT_AS, &limit, 0)) || limit.rlim_cur == RLIM_INFINITY) return SIZE_MAX;
-    long file = call6(SYS_openat, AT_FDCWD, (long)"/proc/self/statm", O_RDONLY | O_CLOEXEC, 0, 0, 0);
-    if (FAILED(file)) return limit.rlim_cur;
+    int file = open_to_read("/proc/self/statm");
+    if (file < 0) return limit.rlim_cur;
     char text[32]; /* the first number is the pages mapped */
     long got = CALL3(SYS_read, file, text, sizeof text);
     CALL3(SYS_close, file, 0, 0);
     size_t used = 0;
     for (long i = 0; i < got && text[i] >= '0' && text[i] <= '9'; i++) used = used * 10 + (size_t)(text[i] - '0');
     return used * 4096 < limit.rlim_cur ? limit.rlim_cur - used * 4096 : 0;
+}
+
+const char *os_missing(bool mappings) {
+    static const uint64_t word = 1;
+    uint64_t copy;
+    if (!os_read((uintptr_t)&word, &copy, sizeof copy)) return "process_vm_readv is refused (a filter of seccomp?): allow it";
+    int file = mappings ? open_to_read("/proc/self/maps") : 0;
+    if (file < 0) return "/proc/self/maps cannot be read: mount /proc";
+    if (mappings) CALL3(SYS_close, file, 0, 0);
+    return NULL;
 }
 
 /* ---- stacks ---- */
@@ -269,7 +316,10 @@ void os_yield(void) { CALL3(SYS_sched_yield, 0, 0, 0); }
 void os_wait(const volatile uint32_t *word, uint32_t value, uint64_t milliseconds) {
     uint64_t seconds = milliseconds / 1000;
     struct timespec limit = {seconds < INT32_MAX ? (time_t)seconds : INT32_MAX, (long)(milliseconds % 1000) * 1000000};
-    call6(SYS_futex, (long)word, FUTEX_WAIT_PRIVATE, (long)value, (long)&limit, 0, 0);
+    long result = call6(SYS_futex, (long)word, FUTEX_WAIT_PRIVATE, (long)value, (long)&limit, 0, 0);
+    if (result != -EPERM && result != -ENOSYS && result != -EACCES) return;
+    limit = (struct timespec){0, 10000000}; /* a filter refuses it: whoever waits looks again and again */
+    if (*word == value) CALL3(SYS_nanosleep, &limit, NULL, 0);
 }
 
 void os_wake_all(const volatile uint32_t *word) { CALL3(SYS_futex, word, FUTEX_WAKE_PRIVATE, INT32_MAX); }
@@ -283,8 +333,8 @@ uint64_t os_milliseconds(void) {
 /* ---- what the process was started with ---- */
 
 static size_t read_file(const char *path, char *out, size_t size) {
-    long file = call6(SYS_openat, AT_FDCWD, (long)path, O_RDONLY | O_CLOEXEC, 0, 0, 0);
-    if (FAILED(file)) return 0;
+    int file = open_to_read(path);
+    if (file < 0) return 0;
     size_t bytes = 0;
     while (bytes < size) {
         long got = CALL3(SYS_read, file, out + bytes, size - bytes);

@@ -17,7 +17,7 @@ static void *(*next_dlopen)(const char *, int);
 /* What dlopen loads has slots of its own. */
 static void *hooked_dlopen(const char *file, int flags) {
     void *handle = next_dlopen(file, flags);
-    if (handle && tm_gate != TM_GATE_OFF) tm_slots_patch();
+    if (handle && tm_here.gate != TM_GATE_OFF) tm_slots_patch();
     return handle;
 }
 
@@ -143,6 +143,29 @@ void *tm_slots_definition(const char *name) {
     return (void *)d.found;
 }
 
+static bool is_shim(const object *o) { return (uintptr_t)&all >= o->low && (uintptr_t)&all < o->high; }
+
+struct others {
+    const char *name;
+    bool (*take)(const char *, void *, void *);
+    void *context;
+};
+
+static int offer_other(struct dl_phdr_info *info, size_t size, void *context) {
+    (void)size;
+    const struct others *others = context;
+    object o;
+    if (!describe(info, &o) || is_shim(&o)) return 0;
+    const ElfW(Sym) *symbol = find_symbol(&o, others->name);
+    if (!symbol || symbol->st_shndx == SHN_UNDEF) return 0;
+    return others->take(info->dlpi_name, (void *)(o.base + symbol->st_value), others->context);
+}
+
+bool tm_slots_others(const char *name, bool (*take)(const char *, void *, void *), void *context) {
+    struct others others = {name, take, context};
+    return dl_iterate_phdr(offer_other, &others);
+}
+
 /* To be put in: those of mappings only where they are wanted. */
 static const hooked *hook_named(const char *name, bool install) {
     for (size_t i = install && !tm_maps_wanted ? map_count : 0; i < all_count; i++)
@@ -186,7 +209,7 @@ static int each_object(struct dl_phdr_info *info, size_t size, void *context) {
     (void)size;
     object o;
     if (!describe(info, &o)) return 0;
-    if ((uintptr_t)&all >= o.low && (uintptr_t)&all < o.high) return 0; /* the shim itself */
+    if (is_shim(&o)) return 0;
     const char *name = info->dlpi_name ? info->dlpi_name : "";
     if (strstr(name, "linux-vdso") || strstr(name, "/ld-linux")) return 0;
     patch_object(&o, *(const bool *)context);

@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "demangle.h"
+#include "platform.h"
 
 /* ---- symbol tables: in files, not in memory; all that a file says is checked ---- */
 
@@ -59,7 +60,7 @@ static const file *file_of(const char *path, uintptr_t base) {
     if (file_count == MOST_FILES) return NULL;
     file *f = &files[file_count++];
     *f = (file){.base = base};
-    int descriptor = open(path, O_RDONLY | O_CLOEXEC);
+    int descriptor = os_set_aside(open(path, O_RDONLY | O_CLOEXEC));
     if (descriptor < 0) return f;
     struct stat status;
     if (!fstat(descriptor, &status) && status.st_size > 0) {

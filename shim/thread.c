@@ -6,17 +6,24 @@
 #define MOST_THREADS 16384
 #define RECORDS_A_MAP 64
 
-volatile uint32_t tm_gate __attribute__((aligned(64))) = TM_GATE_OFF;
+tm_process tm_here;
 bool tm_gate_fenced;
-volatile uint32_t tm_plain;
 uint32_t tm_steady = 1;
 __thread tm_thread *tm_self __attribute__((tls_model("initial-exec")));
 
 static tm_thread *records[MOST_THREADS];
 static uint32_t record_count; /* published with release: records below it are there */
 static uint32_t scan_above = RECORDS_A_MAP;
-static tm_lock records_lock;
 static uint64_t lost_threads;
+
+bool tm_process_known(void) {
+    static bool begun;
+    if (!begun) {
+        os_wipe_on_fork(&tm_here, sizeof tm_here);
+        begun = tm_here.known = true;
+    }
+    return tm_here.known;
+}
 
 /* ---- records ---- */
 
@@ -68,7 +75,7 @@ tm_thread *tm_thread_attach(void) {
     int32_t id = os_thread_id();
     uintptr_t low, high;
     os_stack_bounds(&low, &high);
-    tm_lock_take(&records_lock);
+    tm_lock_take(&tm_here.records_lock);
     tm_thread *record = find_free(id);
     if (!record) record = fresh_record();
     if (record) {
@@ -88,7 +95,7 @@ tm_thread *tm_thread_attach(void) {
     } else {
         lost_threads++;
     }
-    tm_lock_drop(&records_lock);
+    tm_lock_drop(&tm_here.records_lock);
     return record;
 }
 
@@ -114,24 +121,20 @@ void tm_hide_end(tm_thread *self) {
 
 /* ---- the gate ---- */
 
-static tm_lock gate_lock;
-tm_lock tm_control_lock;
-
-static tm_lock plain_lock; /* the innermost */
 static uint32_t not_plain;
 
-/* With plain_lock. */
+/* With plain_lock, the innermost. */
 static void set_gate(uint32_t gate) {
-    if (gate != TM_GATE_OPEN) __atomic_store_n(&tm_plain, 0, __ATOMIC_SEQ_CST);
-    __atomic_store_n(&tm_gate, gate, __ATOMIC_SEQ_CST);
-    if (gate == TM_GATE_OPEN) __atomic_store_n(&tm_plain, !not_plain && !tm_gate_fenced, __ATOMIC_SEQ_CST);
+    if (gate != TM_GATE_OPEN) __atomic_store_n(&tm_here.plain, 0, __ATOMIC_SEQ_CST);
+    __atomic_store_n(&tm_here.gate, gate, __ATOMIC_SEQ_CST);
+    if (gate == TM_GATE_OPEN) __atomic_store_n(&tm_here.plain, !not_plain && !tm_gate_fenced, __ATOMIC_SEQ_CST);
 }
 
 void tm_plain_unless(uint32_t wanted, bool on) {
-    tm_lock_take(&plain_lock);
+    tm_lock_take(&tm_here.plain_lock);
     not_plain = on ? not_plain | wanted : not_plain & ~wanted;
-    set_gate(tm_gate);
-    tm_lock_drop(&plain_lock);
+    set_gate(tm_here.gate);
+    tm_lock_drop(&tm_here.plain_lock);
 }
 
 void tm_steady_change(void) {
@@ -140,11 +143,11 @@ void tm_steady_change(void) {
 
 bool tm_gate_wait(tm_thread *self) {
     for (;;) {
-        uint32_t gate = __atomic_load_n(&tm_gate, __ATOMIC_ACQUIRE);
+        uint32_t gate = __atomic_load_n(&tm_here.gate, __ATOMIC_ACQUIRE);
         if (gate == TM_GATE_OPEN) return true;
         tm_leave(self);
         if (gate == TM_GATE_OFF) return false;
-        os_wait(&tm_gate, TM_GATE_CLOSED, 50);
+        os_wait(&tm_here.gate, TM_GATE_CLOSED, 50);
         __atomic_store_n(&self->busy, TM_BUSY, __ATOMIC_RELAXED);
         __atomic_thread_fence(__ATOMIC_SEQ_CST);
     }
@@ -152,13 +155,13 @@ bool tm_gate_wait(tm_thread *self) {
 
 bool tm_gate_close(void) {
     if (!tm_self) tm_thread_attach();
-    tm_lock_take(&gate_lock);
+    tm_lock_take(&tm_here.gate_lock);
     /* What this thread allocates while the gate is closed must not wait for the gate. */
     if (tm_self) tm_self->busy = TM_HIDDEN;
-    tm_lock_take(&plain_lock);
-    uint32_t before = tm_gate;
+    tm_lock_take(&tm_here.plain_lock);
+    uint32_t before = tm_here.gate;
     set_gate(TM_GATE_CLOSED);
-    tm_lock_drop(&plain_lock);
+    tm_lock_drop(&tm_here.plain_lock);
     /* While tracing is off nobody is inside, and whoever saw it on has passed the barrier that turned it off. */
     if (before != TM_GATE_OFF && !os_barrier_all() && !tm_gate_fenced) {
         /* From now on every thread fences for itself; those inside without a fence are out within a moment. */
@@ -170,7 +173,7 @@ bool tm_gate_close(void) {
         if (record == tm_self) continue;
         for (unsigned turns = 0; __atomic_load_n(&record->busy, __ATOMIC_ACQUIRE); turns++) {
             /* A thread can have left the tracer for good only by a jump out of a signal handler, or by dying. */
-            if (turns > 10000 && (!record->id || !os_thread_alive(record->id))) break;
+            if (turns % 256 == 255 && (!record->id || !os_thread_alive(record->id))) break;
             os_yield();
         }
     }
@@ -178,11 +181,11 @@ bool tm_gate_close(void) {
 }
 
 tm_thread *tm_gate_open_hidden(bool tracing) {
-    tm_lock_take(&plain_lock);
+    tm_lock_take(&tm_here.plain_lock);
     set_gate(tracing ? TM_GATE_OPEN : TM_GATE_OFF);
-    tm_lock_drop(&plain_lock);
-    os_wake_all(&tm_gate);
-    tm_lock_drop(&gate_lock);
+    tm_lock_drop(&tm_here.plain_lock);
+    os_wake_all(&tm_here.gate);
+    tm_lock_drop(&tm_here.gate_lock);
     return tm_self;
 }
 
@@ -242,19 +245,20 @@ static bool tracing_before_fork;
 
 /* Whoever looks whether tracing is on must not see the gate of a fork. */
 static void before_fork(void) {
-    tm_lock_take(&tm_control_lock);
+    tm_lock_take(&tm_here.control_lock);
     tracing_before_fork = tm_gate_close();
 }
 
 static void after_fork(void) {
     tm_gate_open(tracing_before_fork);
-    tm_lock_drop(&tm_control_lock);
+    tm_lock_drop(&tm_here.control_lock);
 }
 
 static void after_fork_in_child(void) {
     os_forked();
     /* Nobody is inside the tables, but a thread that is gone may have been on its way there. */
-    records_lock = plain_lock = 0;
+    tm_here.records_lock = tm_here.plain_lock = 0;
+    tm_here.known = true;
     for (uint32_t i = 0; i < record_count; i++) {
         if (records[i] == tm_self) {
             records[i]->id = os_thread_id();

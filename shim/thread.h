@@ -40,16 +40,30 @@ typedef struct tm_thread {
 /* In a hook: a signal handler's calls are lost. Or in the tracer's own work, whose calls are nobody's. */
 enum { TM_BUSY = 1, TM_HIDDEN = 2 };
 
-/* The gate. Read on every call: kept apart from what is written often. */
+/*
+ * What a process has of its own. All is 0 in the child of a fork that no handler of ours was told of (the system call itself,
+ * _Fork()): it is not traced, and waits for no lock of a thread that it does not have. What is read on every call is kept apart
+ * from what is written often.
+ */
 enum { TM_GATE_OFF = 0, TM_GATE_OPEN = 1, TM_GATE_CLOSED = 2 };
-extern volatile uint32_t tm_gate;
+typedef struct tm_process {
+    volatile uint32_t gate;
+    /*
+     * The gate is open, and nothing is wanted but that every block is recorded: no sampling, no domain of the engine's, no count
+     * of what was ever allocated, no fence. Cleared before the gate is closed.
+     */
+    volatile uint32_t plain;
+    tm_lock control_lock __attribute__((aligned(64))); /* one control call at a time: the functions that runtimes call */
+    tm_lock gate_lock, records_lock, plain_lock;
+    bool known; /* tracing can be started */
+} __attribute__((aligned(4096))) tm_process;
+extern tm_process tm_here __attribute__((visibility("hidden")));
+
+/* False: this is the child of such a fork, whose tables may be as another thread was about to leave them. */
+bool tm_process_known(void);
+
 extern bool tm_gate_fenced; /* threads fence for themselves: the kernel cannot do it for them */
 
-/*
- * The gate is open, and nothing is wanted but that every block is recorded: no sampling, no domain of the engine's, no count of
- * what was ever allocated, no fence. Cleared before the gate is closed.
- */
-extern volatile uint32_t tm_plain __attribute__((visibility("hidden")));
 enum { TM_SAMPLES = 1, TM_READS_ENGINE = 2, TM_COUNTS = 4 };
 void tm_plain_unless(uint32_t wanted, bool on);
 /* Changes when threads may not have one traceback for all any more. Never 0. */
@@ -69,7 +83,7 @@ bool tm_gate_wait(tm_thread *self);
  * all threads pass (membarrier), so that the common path has no fence.
  */
 static inline tm_thread *tm_enter(void) {
-    if (tm_likely(__atomic_load_n(&tm_gate, __ATOMIC_RELAXED) == TM_GATE_OFF)) return NULL;
+    if (tm_likely(__atomic_load_n(&tm_here.gate, __ATOMIC_RELAXED) == TM_GATE_OFF)) return NULL;
     tm_thread *self = tm_self;
     if (tm_unlikely(!self)) {
         self = tm_thread_attach();
@@ -82,7 +96,7 @@ static inline tm_thread *tm_enter(void) {
     __atomic_store_n(&self->busy, TM_BUSY, __ATOMIC_RELAXED);
     if (tm_unlikely(__atomic_load_n(&tm_gate_fenced, __ATOMIC_RELAXED))) __atomic_thread_fence(__ATOMIC_SEQ_CST);
     else __atomic_signal_fence(__ATOMIC_SEQ_CST);
-    if (tm_unlikely(__atomic_load_n(&tm_gate, __ATOMIC_ACQUIRE) != TM_GATE_OPEN) && !tm_gate_wait(self)) return NULL;
+    if (tm_unlikely(__atomic_load_n(&tm_here.gate, __ATOMIC_ACQUIRE) != TM_GATE_OPEN) && !tm_gate_wait(self)) return NULL;
     return self;
 }
 
@@ -90,13 +104,13 @@ static inline void tm_leave(tm_thread *self) {
     __atomic_store_n(&self->busy, 0, __ATOMIC_RELEASE);
 }
 
-/* tm_enter() where tm_plain is true; NULL: it is not, or there is more to it. */
+/* tm_enter() where tm_here.plain is true; NULL: it is not, or there is more to it. */
 static inline __attribute__((always_inline)) tm_thread *tm_enter_plain(void) {
     tm_thread *self = tm_self;
     if (tm_unlikely(!self || self->busy)) return NULL;
     __atomic_store_n(&self->busy, TM_BUSY, __ATOMIC_RELAXED);
     __atomic_signal_fence(__ATOMIC_SEQ_CST);
-    if (tm_likely(__atomic_load_n(&tm_plain, __ATOMIC_ACQUIRE))) return self;
+    if (tm_likely(__atomic_load_n(&tm_here.plain, __ATOMIC_ACQUIRE))) return self;
     tm_leave(self);
     return NULL;
 }
@@ -114,9 +128,6 @@ bool tm_gate_close(void);
 void tm_gate_open(bool tracing);
 /* The same, but the calling thread is hidden from then on, without a moment in between; to be ended by tm_hide_end(). */
 tm_thread *tm_gate_open_hidden(bool tracing);
-
-/* One control call at a time: the functions that runtimes call. */
-extern tm_lock tm_control_lock;
 
 /* Only with the gate closed. */
 void tm_each_thread(void (*each)(tm_thread *thread, void *context), void *context);

@@ -29,6 +29,7 @@
 #define TM_ERROR_SIGNAL (-5)      /* somebody else handles that signal */
 #define TM_ERROR_CALIBRATION (-3) /* the engine is not laid out as expected; the report says where */
 #define TM_ERROR_POSITIONS (-6)   /* source positions are not kept, or not as expected */
+#define TM_ERROR_OTHER (-7)       /* another copy of this library traces the process: tracemalloc_other() */
 
 /* Kinds of raw frames. */
 #define TM_FRAME_UNKNOWN 0u /* owner: a TM_UNKNOWN_ reason */
@@ -129,7 +130,11 @@ TM_EXPORT int32_t tracemalloc_stop(void);
 TM_EXPORT int32_t tracemalloc_clear(void);
 /* out: current, peak, bytes used by the tracer itself, traceback limit. */
 TM_EXPORT void tracemalloc_memory(uint64_t out[4]);
+/* Bytes of address space that the tracer has for itself, touched or not; while not tracing, too. */
+TM_EXPORT uint64_t tracemalloc_mapped(void);
 TM_EXPORT void tracemalloc_reset_peak(void);
+/* The path of another copy of this library that traces this process now, with a NUL; its length, 0: there is none. */
+TM_EXPORT int32_t tracemalloc_other(char *out, int32_t size);
 /* While muted (calls nest), what the calling thread allocates is not recorded; what it frees is still forgotten. */
 TM_EXPORT void tracemalloc_mute(int32_t on);
 /* Until the end of tracing, no block of malloc's or of the runtime's own allocator is recorded; what is tracked by hand is. */

@@ -33,6 +33,32 @@ uint32_t tm_native_frames(const uint64_t *fp, uintptr_t until, uintptr_t high, u
     return count;
 }
 
+static struct own {
+    size_t length;
+    char prefix[1024];
+} own[4];
+static uint32_t own_count;
+static tm_lock own_lock;
+
+void tm_own_add(const char *prefix) {
+    size_t length = strlen(prefix);
+    tm_lock_take(&own_lock);
+    bool known = false;
+    for (uint32_t i = 0; i < own_count; i++) known |= !strcmp(own[i].prefix, prefix);
+    if (!known && length && length < sizeof own->prefix && own_count < sizeof own / sizeof *own) {
+        memcpy(own[own_count].prefix, prefix, length + 1);
+        own[own_count].length = length;
+        __atomic_store_n(&own_count, own_count + 1, __ATOMIC_RELEASE);
+    }
+    tm_lock_drop(&own_lock);
+}
+
+bool tm_is_own(const char *url) {
+    for (uint32_t i = 0, count = __atomic_load_n(&own_count, __ATOMIC_ACQUIRE); i < count; i++)
+        if (!strncmp(url, own[i].prefix, own[i].length)) return true;
+    return false;
+}
+
 /* A thread without JavaScript is one traceback: its name. Runtimes name a thread after its first allocations. */
 static uint32_t thread_node(tm_thread *self) {
     if (tm_unlikely(!self->thread_node)) {

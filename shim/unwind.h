@@ -14,6 +14,13 @@ extern bool tm_mixed_stacks;
  */
 uint32_t tm_native_frames(const uint64_t *fp, uintptr_t until, uintptr_t high, uint32_t *frames, uint32_t most);
 
+/*
+ * Scripts whose URL or path begins so are the tracer's own, and left out of tracebacks; copies of this library have each their
+ * own, and those that there is no more room for are shown.
+ */
+void tm_own_add(const char *prefix);
+bool tm_is_own(const char *url);
+
 /* Node of the traceback of the calling thread; `fp` is the hook's frame. Never 0. */
 uint32_t tm_traceback(tm_thread *self, const uint64_t *fp);
 

@@ -554,6 +554,8 @@ static bool identities_hold(void) {
 
 static bool first_step(void) {
     memset(&tm_v8, 0, sizeof tm_v8);
+    const char *missing = os_missing(true);
+    if (missing) return fail(missing);
     if (!find_functions() || !find_script_fields() || !find_shared_fields()) return false;
     tm_v8.bytecode_length = 8;
     if (!find_bytecode() || !find_interpreter()) return false;
@@ -1272,7 +1274,7 @@ int32_t tracemalloc_v8_end(int32_t accept) {
     }
 #undef SAY
     if (usable) tm_tasks_prepare();
-    bool tracing = tm_gate != TM_GATE_OFF;
+    bool tracing = tm_here.gate != TM_GATE_OFF;
     tm_gate_close();
     tm_v8_ready = usable;
     tm_steady_change();

@@ -1,6 +1,7 @@
 /* From a frame to functions and positions: every tier, inlined functions, code that is being thrown away. */
 #include <string.h>
 
+#include "unwind.h"
 #include "v8.h"
 
 uint64_t tm_v8_interpreter_offset;
@@ -702,16 +703,11 @@ static bool ends_line(const uint16_t *text, int64_t at, int64_t length) {
 
 static bool starts_with(const char *text, const char *prefix) { return !strncmp(text, prefix, strlen(prefix)); }
 
-static char own_prefix[1024];
-
-void tracemalloc_v8_hide(const char *url_prefix) {
-    size_t length = strlen(url_prefix);
-    if (length < sizeof own_prefix) memcpy(own_prefix, url_prefix, length + 1);
-}
+void tracemalloc_v8_hide(const char *url_prefix) { tm_own_add(url_prefix); }
 
 /* The runtime's own modules, and the tracer's; what people write is a file, a URL, or has no name. */
 static bool is_internal(const char *url) {
-    if (*own_prefix && starts_with(url, own_prefix)) return true;
+    if (tm_is_own(url)) return true;
     return starts_with(url, "ext:") || starts_with(url, "node:") || starts_with(url, "internal:") || starts_with(url, "checkin:");
 }
 

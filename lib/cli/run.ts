@@ -21,7 +21,7 @@ import { basename, dirname, join } from "@std/path";
 import type { DomainName } from "../model/domain.ts";
 import { TracemallocError, UnsupportedError } from "../model/errors.ts";
 import type { Snapshot } from "../model/snapshot.ts";
-import { ensureShim } from "../runtime/shim_file.ts";
+import { ensureShim, findOthers } from "../runtime/shim_file.ts";
 import { engineFlags } from "../runtime/v8_flags.ts";
 import { isJsInterval, maxJsInterval, tracedDomains } from "../tracer/tracing.ts";
 import { type Arguments, UsageError } from "./arguments.ts";
@@ -103,12 +103,32 @@ bottom, and whole when the view is closed.`,
   },
 };
 
+/** What is in it is loaded into the program, and believed of it: nobody else may put another folder in its place. */
 async function inTemporaryFolder<T>(work: (folder: string) => Promise<T>): Promise<T> {
-  const folder = mkdtempSync(join(tmpdir(), "tracemalloc-"));
+  const temporary = tmpdir(), others = existsSync(temporary) ? findOthers(temporary) : undefined;
+  if (others !== undefined) {
+    const why = `${others.path} ${others.why}`;
+    throw new TracemallocError(
+      `${temporary} is no place for a program's traces, for ${why}: set TMPDIR to another`,
+      "TMPDIR",
+    );
+  }
+  const folder = makeFolder(temporary);
   try {
     return await work(folder);
   } finally {
     rmSync(folder, { recursive: true, force: true });
+  }
+}
+
+function makeFolder(parent: string): string {
+  try {
+    return mkdtempSync(join(parent, "tracemalloc-"));
+  } catch (cause) {
+    const { message } = cause as Error;
+    throw new TracemallocError(`no temporary folder can be made (${message}): set TMPDIR to another`, "TMPDIR", {
+      cause,
+    });
   }
 }
 

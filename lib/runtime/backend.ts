@@ -28,6 +28,8 @@ export interface Shim {
   sample(bytes: number): number;
   stop(): number;
   clear(): number;
+  /** The shim of another copy of this library that traces this process now. */
+  other(): string | undefined;
   /** Current size, peak, what the tracer itself uses (bytes), and the traceback limit. */
   memory(): readonly [current: number, peak: number, own: number, limit: number];
   resetPeak(): void;

@@ -7,8 +7,8 @@ import type { Backend, Engine, Shim } from "./backend.ts";
 import { traceWorkers } from "./bun_workers.ts";
 import { type JscModule, type JscShim, type JscTools, openJsc } from "./jsc.ts";
 import { type MimallocCalibration, type MimallocShim, openMimalloc } from "./mimalloc.ts";
-import { ensureShim } from "./shim_file.ts";
-import { cString, writtenText } from "./shim_text.ts";
+import { ensureShim, keepShims } from "./shim_file.ts";
+import { cString, otherPath, writtenText } from "./shim_text.ts";
 
 interface BunShim extends Shim, JscShim, TrackingShim {
   readonly path: string;
@@ -32,6 +32,7 @@ const shimSymbols = {
   tracemalloc_sample: { args: [u32], returns: i32 },
   tracemalloc_stop: { args: [], returns: i32 },
   tracemalloc_clear: { args: [], returns: i32 },
+  tracemalloc_other: { args: [pointer, i32], returns: i32 },
   tracemalloc_memory: { args: [pointer], returns: none },
   tracemalloc_reset_peak: { args: [], returns: none },
   tracemalloc_mute: { args: [i32], returns: none },
@@ -77,7 +78,6 @@ export function bunBackend(): Backend<BunShim> {
   };
 }
 
-let shim: BunShim | undefined;
 let nameRecorded: (() => void) | undefined;
 let mimalloc: MimallocCalibration | undefined;
 
@@ -114,9 +114,7 @@ function openEngine(shim: BunShim): Engine {
   };
 }
 
-function openShim(path = ensureShim()): BunShim {
-  return shim ??= makeShim(path);
-}
+const openShim = keepShims(() => ensureShim(), makeShim);
 
 function makeShim(path: string): BunShim {
   const ffi = process.getBuiltinModule("bun:ffi") as unknown as Ffi;
@@ -158,6 +156,7 @@ function makeShim(path: string): BunShim {
     sample: (bytes) => Number(native.tracemalloc_sample(bytes)),
     stop: () => Number(native.tracemalloc_stop()),
     clear: () => Number(native.tracemalloc_clear()),
+    other: () => otherPath(native.tracemalloc_other),
     memory() {
       native.tracemalloc_memory(memoryAddress);
       return [Number(memory[0]), Number(memory[1]), Number(memory[2]), Number(memory[3])];

@@ -3,12 +3,12 @@ import process from "node:process";
 import { UnsupportedError } from "../model/errors.ts";
 import { abiVersion, Result } from "../tracer/abi.ts";
 import type { Backend, JsHeapObjects, V8Shim } from "./backend.ts";
-import { ensureShim, lastBuilt } from "./shim_file.ts";
-import { cString, writtenText } from "./shim_text.ts";
+import { checkLastBuilt, ensureShim, keepShims, lastBuilt, type Owned } from "./shim_file.ts";
+import { cString, otherPath, writtenText } from "./shim_text.ts";
 import { foreignPositions, openV8, originalPositions } from "./v8.ts";
 
 // Not imported, for Bun loads this, too: see shim_file.ts.
-const { accessSync, constants, existsSync } = process.getBuiltinModule("node:fs");
+const { accessSync, constants, existsSync, lstatSync } = process.getBuiltinModule("node:fs");
 
 /** Tracing on Deno. */
 export function denoBackend(): Backend<V8Shim> {
@@ -42,6 +42,7 @@ const symbols = {
   tracemalloc_sample: { parameters: ["u32"], result: "i32" },
   tracemalloc_stop: { parameters: [], result: "i32" },
   tracemalloc_clear: { parameters: [], result: "i32" },
+  tracemalloc_other: { parameters: ["buffer", "i32"], result: "i32" },
   tracemalloc_memory: { parameters: ["buffer"], result: "void" },
   tracemalloc_reset_peak: { parameters: [], result: "void" },
   tracemalloc_mute: { parameters: ["i32"], result: "void" },
@@ -81,11 +82,7 @@ const symbols = {
 /** What a user can do about a shim that is missing. */
 const build = `deno run -A ${new URL("../../tools/build_shim.ts", import.meta.url).pathname}`;
 
-let shim: V8Shim | undefined;
-
-function openShim(path = shimPath()): V8Shim {
-  return shim ??= makeShim(path, openLibrary(path).symbols);
-}
+const openShim = keepShims(shimPath, (path) => makeShim(path, openLibrary(path).symbols));
 
 function granted(descriptor: Deno.PermissionDescriptor): boolean {
   return Deno.permissions.querySync(descriptor).state === "granted";
@@ -153,15 +150,34 @@ function readText(path: string): string | undefined {
 
 /** Building needs more than tracing does: a program that may not do it takes what was built before. */
 function shimPath(): string {
-  return (["read", "write", "run", "env", "sys"] as const).every((name) => granted({ name }))
-    ? ensureShim()
-    : lastBuilt;
+  if ((["read", "write", "run", "env", "sys"] as const).every((name) => granted({ name }))) return ensureShim();
+  requirePermission(lastBuilt);
+  checkLastBuilt((path) => {
+    if (granted({ name: "read", path })) return lstatSync(path, { throwIfNoEntry: false });
+    return granted({ name: "ffi" }) ? statByC(path) : null;
+  }, "--allow-read");
+  return lastBuilt;
+}
+
+function requirePermission(path: string): void {
+  if (granted({ name: "ffi", path })) return;
+  throw new UnsupportedError(`loading the shim needs a permission: add --allow-ffi (or --allow-ffi=${path})`);
+}
+
+/** What the C library says: a program that may load any library may do as much as one that may read. */
+function statByC(path: string): Owned | undefined {
+  const library = Deno.dlopen("libc.so.6", {
+    statx: { parameters: ["i32", "buffer", "i32", "u32", "buffer"], result: "i32" },
+  });
+  const relativeTo = -100, notFollowed = 0x100, mask = 0x7ff; // AT_FDCWD, AT_SYMLINK_NOFOLLOW, STATX_BASIC_STATS
+  const stats = new DataView(new ArrayBuffer(256));
+  const result = library.symbols.statx(relativeTo, cString(path), notFollowed, mask, new Uint8Array(stats.buffer));
+  library.close();
+  return result === 0 ? { uid: stats.getUint32(20, true), mode: stats.getUint16(28, true) } : undefined;
 }
 
 function openLibrary(path: string): Deno.DynamicLibrary<typeof symbols> {
-  if (!granted({ name: "ffi", path })) {
-    throw new UnsupportedError(`loading the shim needs a permission: add --allow-ffi (or --allow-ffi=${path})`);
-  }
+  requirePermission(path);
   let library: Deno.DynamicLibrary<typeof symbols>;
   try {
     library = Deno.dlopen(path, symbols);
@@ -181,17 +197,16 @@ function openLibrary(path: string): Deno.DynamicLibrary<typeof symbols> {
   return library;
 }
 
-let objects: JsHeapObjects | undefined;
-
 /** The shim once more, as a Node-API module: FFI takes no objects. */
 function loadModule(path: string): JsHeapObjects {
-  if (objects) return objects;
   const loaded = { exports: {} as JsHeapObjects };
   process.dlopen(loaded, path);
-  return objects = loaded.exports;
+  return loaded.exports;
 }
 
 function makeShim(path: string, native: Deno.DynamicLibrary<typeof symbols>["symbols"]): V8Shim {
+  let objects: JsHeapObjects | undefined;
+  const module = () => objects ??= loadModule(path);
   const memory = new BigUint64Array(4);
   const takeImage = (image: Deno.PointerValue) => {
     if (image === null) return undefined;
@@ -207,6 +222,7 @@ function makeShim(path: string, native: Deno.DynamicLibrary<typeof symbols>["sym
     sample: native.tracemalloc_sample,
     stop: native.tracemalloc_stop,
     clear: native.tracemalloc_clear,
+    other: () => otherPath(native.tracemalloc_other),
     memory() {
       native.tracemalloc_memory(memory);
       return [Number(memory[0]), Number(memory[1]), Number(memory[2]), Number(memory[3])];
@@ -222,7 +238,7 @@ function makeShim(path: string, native: Deno.DynamicLibrary<typeof symbols>["sym
         return native.buffer_address(new Uint8Array(x as ArrayBuffer));
       }
       // Of the frozen objects without a prototype, Node-API knows the pointers.
-      const isPointer = Object.getPrototypeOf(x) === null && Object.isFrozen(x) && loadModule(path).isPointer(x) === 1;
+      const isPointer = Object.getPrototypeOf(x) === null && Object.isFrozen(x) && module().isPointer(x) === 1;
       return isPointer ? native.pointer_address(x as Deno.PointerObject) : undefined;
     },
     save(path, first, second) {
@@ -260,7 +276,7 @@ function makeShim(path: string, native: Deno.DynamicLibrary<typeof symbols>["sym
     jsHeapState: native.tracemalloc_js_heap_state,
     jsHeapUnsampled: native.tracemalloc_js_heap_unsampled,
     get jsHeapObjects() {
-      return loadModule(path);
+      return module();
     },
     v8Frames(most) {
       const frames = new Uint32Array(3 * most);

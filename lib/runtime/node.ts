@@ -1,12 +1,13 @@
 /** Node.js: the shim as a Node-API module. */
+import { lstatSync } from "node:fs";
 import process from "node:process";
 import { fileURLToPath } from "node:url";
 import { UnsupportedError } from "../model/errors.ts";
 import { abiVersion, Result } from "../tracer/abi.ts";
 import type { Backend, JsHeapObjects, V8Shim } from "./backend.ts";
 import { originalPositions } from "./node_source_maps.ts";
-import { ensureShim, lastBuilt } from "./shim_file.ts";
-import { cString, writtenText } from "./shim_text.ts";
+import { checkLastBuilt, ensureShim, keepShims, lastBuilt } from "./shim_file.ts";
+import { cString, otherPath, writtenText } from "./shim_text.ts";
 import { openV8 } from "./v8.ts";
 
 /** Tracing on Node.js. */
@@ -32,8 +33,13 @@ const permission = (process as { permission?: { has(scope: string, reference?: s
 
 /** Building needs more than tracing does: a program that may not do it takes what was built before. */
 function shimPath(): string {
-  const mayBuild = permission === undefined || ["fs.read", "fs.write", "child"].every((scope) => permission.has(scope));
-  return mayBuild ? ensureShim() : lastBuilt;
+  if (permission === undefined || ["fs.read", "fs.write", "child"].every((scope) => permission.has(scope))) {
+    return ensureShim();
+  }
+  checkLastBuilt((path) => {
+    return permission.has("fs.read", path) ? lstatSync(path, { throwIfNoEntry: false }) : null;
+  }, "--allow-fs-read");
+  return lastBuilt;
 }
 
 /** Of shim/napi.c; named as in shim/tracemalloc.h. */
@@ -44,6 +50,7 @@ type FunctionName =
   | "sample"
   | "stop"
   | "clear"
+  | "other"
   | "memory"
   | "reset_peak"
   | "mute"
@@ -83,11 +90,7 @@ type Native =
   & JsHeapObjects
   & { readonly [name in FunctionName]: (...words: (number | bigint | NodeJS.TypedArray)[]) => number };
 
-let shim: V8Shim | undefined;
-
-function openShim(path = shimPath()): V8Shim {
-  return shim ??= makeShim(loadModule(path));
-}
+const openShim = keepShims(shimPath, (path) => makeShim(loadModule(path)));
 
 function loadModule(path: string): Native {
   const build = `node ${fileURLToPath(new URL("../../tools/build_shim.ts", import.meta.url))}`;
@@ -125,6 +128,7 @@ function makeShim(native: Native): V8Shim {
     sample: native.sample,
     stop: native.stop,
     clear: native.clear,
+    other: () => otherPath(native.other),
     memory() {
       native.memory(memory);
       return [Number(memory[0]), Number(memory[1]), Number(memory[2]), Number(memory[3])];

@@ -1,5 +1,4 @@
 /** The shim's shared object: where it is, and how it is built from shim/ with the system's compiler. */
-import type { Stats } from "node:fs";
 import process from "node:process";
 import { fileURLToPath } from "node:url";
 import { UnsupportedError } from "../model/errors.ts";
@@ -34,6 +33,8 @@ const flags = [
   ..."-Wall -Wextra -Werror".split(" "),
   // Runtimes close libraries when they end; ours is called until the very last.
   "-Wl,-z,nodelete",
+  // Another copy of the shim in the process has functions of the same names: each calls its own.
+  "-Wl,-Bsymbolic-functions",
 ];
 
 /**
@@ -75,6 +76,60 @@ export function ensureShim(
   return target;
 }
 
+/** Opens shims, each once; without a path, the one that was asked for last, at first the library's own. */
+export function keepShims<S>(ownPath: () => string, open: (path: string) => S): (path?: string) => S {
+  const shims = new Map<string, S>();
+  let last: string | undefined;
+  return (path) => {
+    const wanted = path ?? last ?? ownPath(), shim = shims.get(wanted) ?? open(wanted);
+    shims.set(wanted, shim);
+    last = wanted;
+    return shim;
+  };
+}
+
+/** Who a file belongs to, and what it is. */
+export interface Owned {
+  readonly uid: number;
+  readonly mode: number;
+}
+
+/**
+ * Refuses {@linkcode lastBuilt} where it is not as much the library's own as its code is: `look` says whose a file is, links
+ * not followed; `undefined`: there is none; `null`: the program may not look without the permission.
+ */
+export function checkLastBuilt(look: (path: string) => Owned | null | undefined, permission: string): void {
+  const paths = [root, `${root}.build`, builds.slice(0, -1), lastBuilt];
+  const [library, ...parts] = paths.map((path) => ({ path, owned: look(path) }));
+  for (const { path, owned } of parts) {
+    if (owned === null || library!.owned === null) {
+      throw refused(lastBuilt, `whose it is cannot be seen: add ${permission} (or ${permission}=${root})`);
+    }
+    if (owned === undefined) return;
+    if ((owned.mode & 0o170000) === 0o120000) {
+      throw refused(lastBuilt, `${path} is a link: remove it, and build the shim`);
+    }
+    if (owned.uid !== 0 && owned.uid !== library!.owned?.uid) throw notOurs(lastBuilt, { path, why: anotherUsers });
+    if (canBeWrittenByOthers(owned, true)) throw notOurs(lastBuilt, { path, why: openToOthers });
+  }
+}
+
+/** Why something at a path is not the user's alone. */
+interface NotOurs {
+  readonly path: string;
+  readonly why: typeof anotherUsers | typeof openToOthers;
+}
+
+const anotherUsers = "belongs to another user", openToOthers = "can be written by others";
+
+function notOurs(shim: string, { path, why }: NotOurs): UnsupportedError {
+  return refused(shim, `${path} ${why}: ${why === anotherUsers ? "use a copy of your own" : `chmod go-w ${path}`}`);
+}
+
+function refused(shim: string, why: string): UnsupportedError {
+  return new UnsupportedError(`the shim is not loaded from ${shim}, for ${why}`);
+}
+
 function hashOf(path: string): string {
   return createHash("sha256").update(readFileSync(path)).digest("hex");
 }
@@ -87,18 +142,32 @@ function isWhole(path: string): boolean {
 
 /** Code that is loaded into programs is the user's own, or the system's, and so are all folders that it is found in. */
 function refuseWhatOthersCanWrite(path: string): void {
+  const problem = findOthers(path, `${realPath(root)}/.build/`);
+  if (problem !== undefined) throw notOurs(path, problem);
+}
+
+/**
+ * Could others put something else in the place of what is at the path, for they own or may write it or a folder above?
+ * `undefined`: they cannot. Nobody else is even to add files to the folders in `ours`.
+ */
+export function findOthers(path: string, ours?: string): NotOurs | undefined {
   const user = process.getuid?.();
-  for (let at = realpathSync(path);; at = at.slice(0, at.lastIndexOf("/"))) {
+  for (let at = realPath(path);; at = at.slice(0, at.lastIndexOf("/"))) {
     const stats = statSync(at || "/");
-    const problem = stats.uid !== 0 && stats.uid !== user
-      ? "belongs to another user: use a copy of your own"
-      : canBeWrittenByOthers(stats, at.startsWith(`${realpathSync(root)}/.build/`))
-      ? `can be written by others: chmod go-w ${at}`
-      : undefined;
-    if (problem !== undefined) {
-      throw new UnsupportedError(`the shim is not loaded from ${path}, for ${at || "/"} ${problem}`);
-    }
-    if (at === "") return;
+    if (stats.uid !== 0 && stats.uid !== user) return { path: at || "/", why: anotherUsers };
+    const isOurs = ours !== undefined && at.startsWith(ours);
+    if (canBeWrittenByOthers(stats, isOurs)) return { path: at || "/", why: openToOthers };
+    if (at === "") return undefined;
+  }
+}
+
+/** Some runtimes ask /proc. */
+function realPath(path: string): string {
+  try {
+    return realpathSync(path);
+  } catch (cause) {
+    const { message } = cause as Error;
+    throw new UnsupportedError(`what ${path} leads to cannot be found out (${message}): is /proc mounted?`, { cause });
   }
 }
 
@@ -106,7 +175,7 @@ function refuseWhatOthersCanWrite(path: string): void {
  * A group is others for what is ours alone, and nobody else is to add files there. In other folders, like /tmp, nobody can put
  * a file in the place of somebody else's.
  */
-function canBeWrittenByOthers({ mode }: Stats, ours: boolean): boolean {
+function canBeWrittenByOthers({ mode }: Owned, ours: boolean): boolean {
   return ours ? (mode & 0o022) !== 0 : (mode & 0o1002) === 0o002;
 }
 

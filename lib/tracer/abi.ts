@@ -10,7 +10,16 @@ export const Status = { tracing: 1, preloaded: 2, starts: 8 } as const;
 export const StartFlag = { mixed: 1, mmap: 2, withoutNative: 4 } as const;
 
 /** Results of control functions. */
-export const Result = { ok: 0, noMemory: -1, state: -2, calibration: -3, busy: -4, signal: -5, positions: -6 } as const;
+export const Result = {
+  ok: 0,
+  noMemory: -1,
+  state: -2,
+  calibration: -3,
+  busy: -4,
+  signal: -5,
+  positions: -6,
+  other: -7,
+} as const;
 
 /** Kinds of raw frames. */
 export const FrameKind = { unknown: 0, script: 1, native: 2, thread: 3, memory: 4 } as const;

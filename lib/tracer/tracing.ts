@@ -109,6 +109,11 @@ export function start(nframe = 1, options: StartOptions = {}): void {
   opened.shim.sample(options.sampleBytes ?? 1);
   const result = opened.shim.start(nframe, startFlags(options));
   if (result === Result.noMemory) throw new UnsupportedError("there is no address space left for the tracer's tables");
+  if (result === Result.other) {
+    throw new UnsupportedError(
+      `another copy of this library, ${opened.shim.other()}, has just begun to trace this process: use one of them`,
+    );
+  }
   if (result !== Result.ok) throw new Error(`the shim did not start (${result})`);
   tracing = { ...opened, starts: startsOf(opened.shim) };
   try {
@@ -198,7 +203,7 @@ export function isJsInterval(bytes: number): boolean {
 
 function open(shimPath?: string): Tracing {
   const backend = detectBackend();
-  const shim = backend.openShim(shimPath);
+  const shim = joinOther(backend, backend.openShim(shimPath));
   // Under `tracemalloc run` the shim is tracing already.
   const engine = muted(shim, () => backend.openEngine(shim));
   if (engine.refusal !== undefined) {
@@ -207,6 +212,21 @@ function open(shimPath?: string): Tracing {
     );
   }
   return { backend, shim, engine, namer: new Namer(engine.originalPositions), starts: startsOf(shim) };
+}
+
+/** The process has one tracer: where another copy of this library is it, this one joins. */
+function joinOther(backend: Backend, own: Shim): Shim {
+  const other = own.other();
+  if (other === undefined) return own;
+  try {
+    return backend.openShim(other);
+  } catch (cause) {
+    if (!(cause instanceof UnsupportedError)) throw cause;
+    throw new UnsupportedError(
+      `another copy of this library traces this process already, and this one cannot join it: ${cause.message}`,
+      { cause },
+    );
+  }
 }
 
 /** In a process that `tracemalloc run` started with the shim preloaded and tracing: takes over the naming. */

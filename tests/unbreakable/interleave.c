@@ -629,8 +629,10 @@ void os_unmap(void *start, size_t bytes) {
 void os_discard(void *start, size_t bytes) {
     if (exploring) discard(ADDRESS(start), bytes, true, CALLER);
 }
+size_t os_mapped(void) { return 0; }
 size_t os_address_space_left(void) { return 64ul << 20; } /* tables of 2 MiB */
 bool os_read(uintptr_t from, void *to, size_t bytes) { return (void)from, (void)to, (void)bytes, false; }
+const char *os_missing(bool mappings) { return (void)mappings, NULL; }
 int32_t os_thread_id(void) { return fibers[current].id; }
 bool os_thread_alive(int32_t id) {
     for (int i = 0; i < MOST_FIBERS; i++)
@@ -661,6 +663,8 @@ uint64_t os_milliseconds(void) { return 1000; }
 bool os_each_mapping(void (*each)(const os_mapping *, void *), void *context) { return (void)each, (void)context, false; }
 size_t os_static_tls_bytes(void) { return 0; }
 void os_forked(void) {}
+bool os_wipe_on_fork(void *start, size_t bytes) { return (void)start, (void)bytes, false; }
+int os_set_aside(int file) { return file; }
 
 /* What none of the scenarios comes to: code is not patched here, and no mappings are traced. */
 size_t os_bytes_in_memory(uintptr_t low, uintptr_t high) { return (void)low, (void)high, 0; }

@@ -5,11 +5,14 @@ import {
   appendFileSync,
   chmodSync,
   chownSync,
+  copyFileSync,
   cpSync,
   lstatSync,
   mkdirSync,
   readdirSync,
   readFileSync,
+  renameSync,
+  rmSync,
   statSync,
   symlinkSync,
   writeFileSync,
@@ -17,6 +20,7 @@ import {
 import { join } from "node:path";
 import process from "node:process";
 import { after, test } from "node:test";
+import { ensureShim } from "../../lib/runtime/shim_file.ts";
 import { cli } from "../cli/runtimes.ts";
 import { deno, makeFolder, once, ownersOf, root, run, runtime, runtimeFlags } from "./run.ts";
 
@@ -180,3 +184,74 @@ test(
     assertEquals(load(65533), path);
   },
 );
+
+test("what the last build made is loaded unread only where it is as much the library's own as its code", once, () => {
+  const { builds } = copyOfShim("last");
+  mkdirSync(builds, { recursive: true });
+  const last = join(builds, "libtracemalloc.so"), program = folder.path("last/starts.ts");
+  copyFileSync(ensureShim(), last);
+  writeFileSync(
+    program,
+    `import { start } from "./lib/tracer/tracing.ts";
+try {
+  start();
+  console.log("started");
+} catch (error) {
+  if (error.code !== "UNSUPPORTED") throw error;
+  console.log(error.message);
+}
+`,
+  );
+  const start = (...flags: string[]) => {
+    const args = ["run", "--no-prompt", "--no-config", "--allow-sys", ...flags, program];
+    const { stdout, stderr } = spawnSync(deno, args, { encoding: "utf8", env: { ...process.env, NO_COLOR: "1" } });
+    return (stdout + stderr).trim();
+  };
+  const thisOnly = `--allow-ffi=${last}`, toRead = `--allow-read=${folder.path("last")}`;
+  assertEquals(start("--allow-ffi"), "started");
+  assertEquals(start(thisOnly, toRead), "started");
+  assertMatch(start(thisOnly), /for whose it is cannot be seen: add --allow-read \(or --allow-read=\S+\)$/);
+  const refused = (why: string) => {
+    const text = `the shim is not loaded from ${last}, for ${why}`;
+    assertEquals([start("--allow-ffi"), start(thisOnly, toRead)], [text, text]);
+  };
+  for (const [at, mode] of [[last, 0o755], [builds, 0o755], [join(builds, ".."), 0o755]] as const) {
+    chmodSync(at, mode | 0o022);
+    refused(`${at} can be written by others: chmod go-w ${at}`);
+    chmodSync(at, mode);
+  }
+  const moved = `${last}.moved`;
+  renameSync(last, moved);
+  symlinkSync(moved, last);
+  refused(`${last} is a link: remove it, and build the shim`);
+  rmSync(last);
+  assertMatch(start("--allow-ffi"), /^the shim \S+ cannot be loaded: build it with/);
+  renameSync(moved, last);
+  if (process.getuid?.() !== 0) return;
+  chownSync(last, 65533, 65533);
+  refused(`${last} belongs to another user: use a copy of your own`);
+});
+
+test("temporary files are not put where others could put theirs instead", () => {
+  const temporary = folder.path("temporary"), output = folder.path("temporary.snapshot");
+  const traced = () => run(["-o", output, program, "SIGTERM"], { env: { TMPDIR: temporary } });
+  const refused = (why: string) => {
+    const { status, stderr } = traced();
+    const text = `${temporary} is no place for a program's traces, for ${temporary} ${why}: set TMPDIR to another`;
+    assertEquals([status, stderr], [1, `tracemalloc run: ${text}\n`]);
+    assertEquals(readdirSync(temporary), []);
+  };
+  mkdirSync(temporary);
+  chmodSync(temporary, 0o777);
+  refused("can be written by others");
+  chmodSync(temporary, 0o1777);
+  assertEquals(traced().signal, "SIGTERM");
+  if (process.getuid?.() === 0) {
+    chownSync(temporary, 65533, 65533);
+    refused("belongs to another user");
+  }
+  rmSync(temporary, { recursive: true });
+  const { status, stderr } = traced();
+  assertEquals(status, 1);
+  assertMatch(stderr, /^tracemalloc run: no temporary folder can be made \(.*\): set TMPDIR to another\n$/);
+});

@@ -6,7 +6,12 @@
  */
 #include <dlfcn.h>
 #include <errno.h>
+#include <fcntl.h>
+#include <link.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
 #include <malloc.h>
+#include <poll.h>
 #include <pthread.h>
 #include <signal.h>
 #include <spawn.h>
@@ -15,7 +20,9 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -31,6 +38,7 @@ static struct {
     __typeof__(&tracemalloc_snapshot) snapshot;
     __typeof__(&tracemalloc_release) release;
     __typeof__(&tracemalloc_track) track;
+    __typeof__(&tracemalloc_output) output;
 } shim;
 
 static int scale = 1;
@@ -521,6 +529,233 @@ static void ends(void) {
     }
 }
 
+/* ---- forks that no library is told of, while other threads are in the tracer; the allocator's own locks are free ---- */
+
+static void *track_until_stopped(void *seed) {
+    for (unsigned i = 0; !STOPPING; i++) shim.track(16 + (unsigned)(uintptr_t)seed, 0x10000 + 64 * (i % 500), 48);
+    return NULL;
+}
+
+static void *control_until_stopped(void *unused) {
+    (void)unused;
+    while (!STOPPING) {
+        shim.release(shim.snapshot());
+        shim.clear();
+        EXPECT(shim.stop() == TM_OK && shim.start(1, 0) == TM_OK, "stop and start");
+    }
+    return NULL;
+}
+
+static int in_raw_child(void *block) {
+    alarm(30);
+    free(realloc(block, 2003));
+    free(malloc(1009));
+    bool right = !(shim.status() & TM_STATUS_TRACING) && !shim.snapshot() && current() == 0 && shim.track(16, 64, 48) == -2;
+    right &= shim.start(1, 0) == TM_ERROR_STATE && shim.clear() == TM_ERROR_STATE && shim.stop() == TM_OK;
+    pid_t child = fork();
+    if (child == 0) _exit(5);
+    expect_child(child, 5);
+    return right ? 5 : 6;
+}
+
+static void raw_forks(void) {
+    pid_t (*fork_without_handlers)(void);
+    void *symbol = dlsym(RTLD_DEFAULT, "_Fork");
+    memcpy(&fork_without_handlers, &symbol, sizeof symbol);
+    start_workers(3, track_until_stopped);
+    pthread_t control;
+    EXPECT(!pthread_create(&control, NULL, control_until_stopped, NULL), "no thread");
+    for (int i = 0; i < 200 * scale + 20; i++) {
+        void *block = malloc(1013);
+        pid_t child = i % 2 && fork_without_handlers ? fork_without_handlers() : (pid_t)syscall(SYS_fork);
+        if (child == 0 && i % 4 < 2) _exit(in_raw_child(block));
+        if (child == 0) exit(in_raw_child(block));
+        expect_child(child, 5);
+        free(block);
+    }
+    stop_workers(3);
+    pthread_join(control, NULL);
+    uint64_t before = current();
+    void *block = malloc(12345);
+    expect_size(before, 12345);
+    free(block);
+}
+
+/* ---- a system that refuses the tracer's calls, one at a time, and only the tracer's ---- */
+
+static uintptr_t shim_low, shim_high;
+
+static int find_shim(struct dl_phdr_info *info, size_t size, void *address) {
+    (void)size;
+    for (int i = 0; i < info->dlpi_phnum; i++) {
+        uintptr_t low = info->dlpi_addr + info->dlpi_phdr[i].p_vaddr, high = low + info->dlpi_phdr[i].p_memsz;
+        if (info->dlpi_phdr[i].p_type != PT_LOAD || (uintptr_t)address < low || (uintptr_t)address >= high) continue;
+        shim_low = low;
+        shim_high = high;
+        return 1;
+    }
+    return 0;
+}
+
+static void refuse(int call, int error) {
+#define WORD(at) BPF_STMT(BPF_LD | BPF_W | BPF_ABS, at)
+#define FIELD(field) WORD(offsetof(struct seccomp_data, field))
+#define UNLESS(condition, value, skip) BPF_JUMP(BPF_JMP | condition | BPF_K, value, 0, skip)
+    struct sock_filter filter[] = {
+        FIELD(nr),
+        UNLESS(BPF_JEQ, (uint32_t)call, 6),
+        FIELD(instruction_pointer), /* its low half */
+        UNLESS(BPF_JGE, (uint32_t)shim_low, 4),
+        BPF_JUMP(BPF_JMP | BPF_JGE | BPF_K, (uint32_t)shim_high, 3, 0),
+        WORD(offsetof(struct seccomp_data, instruction_pointer) + 4),
+        UNLESS(BPF_JEQ, (uint32_t)(shim_low >> 32), 1),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | (uint32_t)error),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+    };
+    struct sock_fprog program = {sizeof filter / sizeof *filter, filter};
+    EXPECT(!prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) && !prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program), "no filter");
+}
+
+static void go_on_without(int call, int error, const char *path) {
+    alarm(60);
+    shim.stop();
+    refuse(call, error);
+    int32_t started = shim.start(1, 0);
+    /* Without memory for its tables there is nothing to trace. */
+    if (started == TM_ERROR_NO_MEMORY && call == SYS_mmap) exit(5);
+    EXPECT(started == TM_OK, "call %d: start says %d", call, started);
+    start_workers(3, until_stopped);
+    for (int i = 0; i < 3; i++) {
+        shim.release(shim.snapshot());
+        shim.clear();
+        EXPECT(shim.stop() == TM_OK && shim.start(1, 0) == TM_OK, "call %d: stop and start", call);
+    }
+    if (error == EPERM) EXPECT(shim.output(path, "12345678", 8, 5, 0, 0) == TM_OK, "call %d: output", call);
+    stop_workers(3);
+    free_shared();
+    uint64_t before = current();
+    void *block = malloc(12345), *large = malloc(1 << 27);
+    expect_size(before, 12345 + (1 << 27));
+    free(block);
+    free(large);
+    expect_size(before, 0);
+    exit(5);
+}
+
+static void refusals(void) {
+    static const int calls[] = {SYS_mmap,   SYS_munmap, SYS_madvise, SYS_mincore, SYS_process_vm_readv, SYS_gettid,    SYS_getpid,
+                                SYS_tgkill, SYS_prctl,  SYS_openat,  SYS_lseek,   SYS_read,             SYS_close,     SYS_fcntl,
+                                SYS_futex,  SYS_nanosleep, SYS_getrlimit, SYS_membarrier, SYS_sched_yield};
+    const char *path = getenv("STRESS_OUTPUT");
+    EXPECT(path, "STRESS_OUTPUT is not set");
+    void *address;
+    memcpy(&address, &shim.start, sizeof address);
+    EXPECT(dl_iterate_phdr(find_shim, address) && shim_high >> 32 == shim_low >> 32, "the shim is not found");
+    for (size_t i = 0; i < sizeof calls / sizeof *calls; i++)
+        for (int again = 0; again < 2; again++) {
+            pid_t child = fork();
+            if (child == 0) go_on_without(calls[i], again ? ENOSYS : EPERM, path);
+            int status = -1;
+            waitpid(child, &status, 0);
+            EXPECT(WIFEXITED(status) && WEXITSTATUS(status) == 5, "without call %d: 0x%x", calls[i], status);
+            if (!again && calls[i] != SYS_mmap) EXPECT(!unlink(path), "without call %d: no image", calls[i]);
+        }
+}
+
+/* ---- a program that closes all descriptors that it does not know, and its standard streams, while images are written ---- */
+
+static void descriptors(void) {
+    const char *path = getenv("STRESS_OUTPUT");
+    char own[4096], text[65] = "";
+    EXPECT(path && snprintf(own, sizeof own, "%s.own", path) < (int)sizeof own, "STRESS_OUTPUT is not set");
+    enum { COUNT = 20000 };
+    static void *blocks[COUNT];
+    for (int i = 0; i < COUNT; i++) blocks[i] = malloc(16 + (size_t)i);
+    EXPECT(shim.output(path, "12345678", 8, 1, 0, 0) == TM_OK, "output");
+    for (int i = 0; i < 1000 * scale + 100; i++) {
+        close(0);
+        close(1);
+        syscall(SYS_close_range, 3, ~0u, 0);
+        int file = open(own, O_RDWR | O_CREAT | O_TRUNC, 0600), words = sprintf(text, "%064d", i);
+        EXPECT(file >= 0 && write(file, text, (size_t)words) == words, "the program's own file");
+        usleep((unsigned)(i * 7919 % 300));
+        char back[128];
+        ssize_t got = pread(file, back, sizeof back, 0);
+        EXPECT(got == words && !memcmp(back, text, (size_t)words), "something was written into the program's file: %zd bytes", got);
+        close(file);
+    }
+    for (int i = 0; i < COUNT; i++) free(blocks[i]);
+    unlink(own);
+}
+
+/* ---- another copy of the shim ---- */
+
+static void *start_other(void *start) {
+    int32_t (*other_start)(uint32_t, uint32_t);
+    memcpy(&other_start, start, sizeof other_start);
+    return (void *)(intptr_t)other_start(1, 0);
+}
+
+static void copies(void) {
+    const char *path = getenv("STRESS_OTHER");
+    void *library = path ? dlopen(path, RTLD_NOW | RTLD_LOCAL) : NULL;
+    EXPECT(library, "STRESS_OTHER: %s", dlerror());
+    void *start_symbol = dlsym(library, "tracemalloc_start"), *stop_symbol = dlsym(library, "tracemalloc_stop");
+    void *other_symbol = dlsym(library, "tracemalloc_other"), *result;
+    int32_t (*other_start)(uint32_t, uint32_t), (*other_stop)(void), (*other_other)(char *, int32_t);
+    memcpy(&other_start, &start_symbol, sizeof other_start);
+    memcpy(&other_stop, &stop_symbol, sizeof other_stop);
+    memcpy(&other_other, &other_symbol, sizeof other_other);
+    char name[4096];
+    EXPECT(other_other(name, sizeof name) > 0 && strstr(name, "libtracemalloc.so"), "the first is not seen");
+    EXPECT(other_start(1, 0) == TM_ERROR_OTHER, "the second has started");
+    uint64_t before = current();
+    void *block = malloc(54323);
+    expect_size(before, 54323);
+    free(block);
+    EXPECT(shim.stop() == TM_OK && other_other(name, sizeof name) == 0, "stop");
+    EXPECT(other_start(1, 0) == TM_OK && shim.start(1, 0) == TM_ERROR_OTHER, "the first has started beside the second");
+    EXPECT(other_stop() == TM_OK && shim.start(1, 0) == TM_OK, "start");
+    /* Both at once: never are both at it. */
+    for (int i = 0; i < 200 * scale + 20; i++) {
+        pthread_t thread;
+        shim.stop();
+        EXPECT(!pthread_create(&thread, NULL, start_other, &start_symbol), "no thread");
+        int32_t first = shim.start(1, 0);
+        pthread_join(thread, &result);
+        int32_t second = (int32_t)(intptr_t)result;
+        EXPECT((first == TM_OK || first == TM_ERROR_OTHER) && (second == TM_OK || second == TM_ERROR_OTHER), "%d and %d", first, second);
+        EXPECT(first != TM_OK || second != TM_OK, "both have started");
+        other_stop();
+    }
+    shim.start(1, 0);
+    before = current();
+    expect_size(before, 0);
+    block = malloc(54321);
+    expect_size(before, 54321);
+    free(block);
+}
+
+/* ---- whatever happens until standard input ends: calls are interrupted by a debugger, among others ---- */
+
+static void until_told(void) {
+    char byte;
+    start_workers(3, until_stopped);
+    printf("begun\n");
+    fflush(stdout);
+    struct pollfd input = {0, POLLIN, 0};
+    while (poll(&input, 1, 1) <= 0 || read(0, &byte, 1) > 0) {
+        shim.release(shim.snapshot());
+        shim.clear();
+    }
+    stop_workers(3);
+    free_shared();
+    shim.clear();
+    void *block = malloc(54323);
+    expect_size(0, 54323);
+    free(block);
+}
+
 /* ---- images of followed processes: run with TRACEMALLOC_FOLLOW ---- */
 
 static void followed(void) {
@@ -546,6 +781,8 @@ static const struct {
     {"threads", threads},         {"start_and_stop", start_and_stop}, {"signal_storm", signal_storm},
     {"forks", forks},             {"libraries", libraries},           {"thread_ends", thread_ends},
     {"small_stacks", small_stacks}, {"no_address_space", no_address_space}, {"ends", ends}, {"followed", followed},
+    {"raw_forks", raw_forks},     {"refusals", refusals},             {"descriptors", descriptors}, {"until_told", until_told},
+    {"copies", copies},
 };
 
 static void load(const char *path) {
@@ -565,6 +802,7 @@ static void load(const char *path) {
     LOAD(snapshot);
     LOAD(release);
     LOAD(track);
+    LOAD(output);
 }
 
 int main(int count, char **arguments) {

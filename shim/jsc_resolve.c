@@ -260,7 +260,11 @@ static int frames_of_site(tm_jsc_thread *state, const tm_jsc_site *site, uint64_
     int count = had ? places_of(state->text, state->plain, places) : -1;
     if (count < 0 && state->lines > SURELY_WHOLE) return NOT_NOW;
     if (count < 0) places[0].length = 0, count = 1;
+    /* Another thread may stop it at any time; but not be waited for by the engine, which was asked before. */
+    tm_thread *self = tm_enter();
+    if (!self) return SITE_LOST;
     for (int i = 0; i < count; i++) frames[i] = frame_of(&places[i], site->tier | (i < count - 1 ? TM_TIER_INLINED : 0u));
+    tm_leave(self);
     return count;
 }
 

@@ -51,12 +51,7 @@ test("a full disk: the program ends as it does untraced, and it is said why ther
   }
 });
 
-/** There, the workers all end up waiting for their event loops; nobody knows yet whose fault it is. */
-const notOnBun = "Bun" in globalThis
-  ? { skip: "on Bun the workers do not come to an end, and it is not known why" }
-  : {};
-
-test("workers that start and stop it at once, terminated meanwhile; a handler of the program's own", notOnBun, () => {
+test("workers that start and stop it at once, terminated meanwhile; a handler of the program's own", () => {
   const program = fileURLToPath(new URL("starting_workers.ts", import.meta.url));
   const line = readFileSync(program, "utf8").split("\n").findIndex((line) => line.includes("1_999_927) })")) + 1;
   for (const args of [[program], [`${root}cli.ts`, "run", "-o", folder.path("workers.snapshot"), program]]) {

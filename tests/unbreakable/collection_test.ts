@@ -3,7 +3,6 @@ import { assert, assertEquals } from "@std/assert";
 import { spawnSync } from "node:child_process";
 import { after, test } from "node:test";
 import { fileURLToPath } from "node:url";
-import { Snapshot } from "@x/tracemalloc";
 import { deno, makeFolder, once, ownersOf, run } from "./run.ts";
 
 const folder = makeFolder();
@@ -46,24 +45,31 @@ for (const flags of collections) {
   });
 }
 
-for (
-  const flags of [
-    "",
-    "--stress-compaction",
-    "--gc-interval=500",
-    "--stress-scavenge=80",
-    "--stress-incremental-marking",
-  ]
-) {
-  test(`eight workers and finalisers that allocate${flags && `, with ${flags}`}`, once, () => {
+const onBun = "Bun" in globalThis;
+/** What makes the engine collect when it would not; none, first. */
+const settings: readonly Readonly<Record<string, string>>[] = onBun
+  ? [{}, { BUN_JSC_collectContinuously: "1" }]
+  : [{}].concat(
+    ["--stress-compaction", "--gc-interval=500", "--stress-scavenge=80", "--stress-incremental-marking"].map((
+      flags,
+    ) => ({
+      DENO_V8_FLAGS: flags,
+    })),
+  );
+
+for (const env of settings) {
+  const [how = "of its own accord"] = Object.entries(env).map((setting) => setting.join("="));
+  test(`eight workers and finalisers that allocate, while the engine collects ${how}`, () => {
     const output = folder.path("workers.snapshot"), program = path("workers.ts");
-    const ended = run(["-o", output, program], { env: flags ? { DENO_V8_FLAGS: flags } : {} });
+    const ended = run(["-o", output, program], { env });
     assertEquals([ended.status, ended.signal, ended.stdout], [0, null, "320\n"], ended.stderr);
-    assertEquals(ownersOf(2_000_003, output), Array(8 * 5).fill(`${program}:28`));
-    assertEquals(ownersOf(1_000_003, output).filter((owner) => owner !== `${program}:20`), []);
-    assert(ownersOf(1_000_003, output).length >= 8 * 40);
-    for (const { size, traceback } of Snapshot.load(output).traces) {
-      if (size === 40_009) assertEquals(String(traceback.at(-1)), `${program}:13`);
-    }
+    // Of Bun's workers it is known that they did it, where they do not start it themselves.
+    const lines = (size: number, line: number) =>
+      ownersOf(size, output).map((owner) => onBun && owner === "<native Worker>:0" ? `${program}:${line}` : owner);
+    // And what they keep goes with them.
+    if (!onBun) assertEquals(lines(2_000_003, 31), Array(8 * 5).fill(`${program}:31`));
+    assertEquals(lines(1_000_003, 23).filter((owner) => owner !== `${program}:23`), []);
+    assert(lines(1_000_003, 23).length >= 8 * 40);
+    assertEquals(lines(40_009, 16).filter((owner) => owner !== `${program}:16`), []);
   });
 }

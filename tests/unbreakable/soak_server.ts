@@ -5,12 +5,18 @@
  */
 import { readFileSync } from "node:fs";
 import process from "node:process";
+import { ensureShim } from "../../lib/runtime/shim_file.ts";
 import { clearTraces, getTracemallocMemory, isTracing, start, stop, takeSnapshot } from "../../mod.ts";
 
 interface Cycle {
-  /** Bytes: the tracer's tables before they are cleared, and what the process has mapped to write and has in memory afterwards. */
+  /** Bytes of the tracer's tables before they are cleared. */
   readonly tables: number;
+  /** And after it was stopped: all address space that it has for itself, */
   readonly mapped: number;
+  /** blocks of malloc in use, the engine's among them (0 on Bun, which has its own), and objects in the engine's heap, */
+  readonly blocks: number;
+  readonly objects: number;
+  /** and what the process has in memory. */
   readonly resident: number;
 }
 
@@ -37,6 +43,32 @@ interface BunLike {
   serve(options: object): { readonly port: number };
 }
 
+/** What the shim has mapped, and what malloc has given out: mallinfo2().uordblks and .hblkhd. */
+const { mapped, blocks } = openLibraries();
+
+function openLibraries(): { mapped(): number; blocks(): number } {
+  const shim = ensureShim();
+  if ("Bun" in globalThis) {
+    const { dlopen } = process.getBuiltinModule("bun:ffi") as unknown as BunFfi;
+    const { symbols } = dlopen(shim, { tracemalloc_mapped: { args: [], returns: "u64" } });
+    return { mapped: () => Number(symbols.tracemalloc_mapped()), blocks: () => 0 };
+  }
+  const { symbols } = Deno.dlopen(shim, { tracemalloc_mapped: { parameters: [], result: "u64" } });
+  const words = Array.from({ length: 10 }, () => "u64" as const);
+  const libc = Deno.dlopen("libc.so.6", { mallinfo2: { parameters: [], result: { struct: words } } });
+  return {
+    mapped: () => Number(symbols.tracemalloc_mapped()),
+    blocks() {
+      const info = new BigUint64Array(libc.symbols.mallinfo2().buffer as ArrayBuffer);
+      return Number(info[7]! + info[4]!);
+    },
+  };
+}
+
+interface BunFfi {
+  dlopen(path: string, symbols: object): { readonly symbols: { tracemalloc_mapped(): bigint } };
+}
+
 const address = { hostname: "127.0.0.1", port: 0 };
 if ("Bun" in globalThis) {
   const { port } = (globalThis as unknown as { Bun: BunLike }).Bun.serve({ ...address, fetch: answer });
@@ -45,8 +77,7 @@ if ("Bun" in globalThis) {
   Deno.serve({ ...address, onListen: ({ port }) => console.log(port) }, answer);
 }
 
-const processMemory = (name: string) =>
-  1024 * Number(new RegExp(`^${name}:\\s+(\\d+) kB`, "m").exec(readFileSync("/proc/self/status", "utf8"))?.[1]);
+const resident = () => 1024 * Number(/^VmRSS:\s+(\d+) kB/m.exec(readFileSync("/proc/self/status", "utf8"))?.[1]);
 
 /** One step at a time, so that requests come in between. */
 const steps = [
@@ -60,7 +91,8 @@ const steps = [
     const tables = getTracemallocMemory();
     stop();
     if (isTracing()) throw new Error("still tracing");
-    cycles.push({ tables, mapped: processMemory("VmData"), resident: processMemory("VmRSS") });
+    const objects = process.memoryUsage().heapUsed;
+    cycles.push({ tables, mapped: mapped(), blocks: blocks(), objects, resident: resident() });
   },
 ];
 let step = 0;

@@ -18,6 +18,8 @@ const cycle = 1000;
 interface Sizes {
   readonly tables: number;
   readonly mapped: number;
+  readonly blocks: number;
+  readonly objects: number;
   readonly resident: number;
 }
 
@@ -42,9 +44,24 @@ const ways: Readonly<Record<string, readonly string[]>> = {
   "under run": [...flags, `${root}cli.ts`, "run", "--every", "10s", "-o", output, ...server],
 };
 
-function medianOf(cycles: readonly Sizes[], what: keyof Sizes): number {
-  return cycles.map((sizes) => sizes[what]).sort((a, b) => a - b)[cycles.length >> 1]!;
+/** Of so many, in order. */
+function quantileOf(cycles: readonly Sizes[], what: keyof Sizes, part: number): number {
+  return cycles.map((sizes) => sizes[what]).sort((a, b) => a - b)[Math.floor(cycles.length * part)]!;
 }
+
+/**
+ * How much more there may be in the second half. What the tracer has is what is live, and does not grow; that of the whole
+ * process is the engine's, too: blocks and objects lie about until it collects, when only a tenth of the time is looked at.
+ * What it has in memory is as much as it was once, for malloc's heap is full of holes: from cycles that start its profiler
+ * alone it grows as well.
+ */
+const limits: Readonly<Record<keyof Sizes, { readonly part: number; most(first: number): number }>> = {
+  tables: { part: 0.5, most: (first) => first * 1.1 + 16_384 },
+  mapped: { part: 0.5, most: (first) => first + 4 * 2 ** 20 },
+  blocks: { part: 0.1, most: (first) => first + 16 * 2 ** 20 },
+  objects: { part: 0.1, most: (first) => first + 16 * 2 ** 20 },
+  resident: { part: 0.5, most: (first) => first + 128 * 2 ** 20 },
+};
 
 for (const [way, args] of Object.entries(ways)) {
   test(`a server ${way} under load, for ${minutes} minutes, traced on and off every ${cycle} ms`, async () => {
@@ -83,17 +100,16 @@ async function requests(port: number): Promise<{ sent: number; failed: number; c
   return { sent: Number(sent), failed: Number(failed), complaints };
 }
 
-/** After the first minute nothing grows: the medians of the first half of what is left and of the second. */
+/** After the first minute nothing grows, from the first half of what is left to the second. */
 function report(way: string, requests: number, cycles: readonly Sizes[]): void {
   const settled = cycles.slice(Math.min(60, cycles.length >> 1)), half = settled.length >> 1;
   assert(half >= 5, `only ${cycles.length} cycles`);
-  for (const what of ["tables", "mapped", "resident"] as const) {
-    const first = medianOf(settled.slice(0, half), what), second = medianOf(settled.slice(half), what);
+  for (const what of Object.keys(limits) as (keyof Sizes)[]) {
+    const { part, most } = limits[what];
+    const [first, second] = [settled.slice(0, half), settled.slice(half)].map((of) => quantileOf(of, what, part));
     const kib = (bytes: number) => `${Math.round(bytes / 1024)} KiB`;
-    const text = `${way}: ${what} ${kib(first)}, then ${kib(second)}; ${requests} requests, ${cycles.length} cycles`;
+    const text = `${way}: ${what} ${kib(first!)}, then ${kib(second!)}; ${requests} requests, ${cycles.length} cycles`;
     console.log(text);
-    // The tables hold what is live; the rest is the engine's heap, too, which may find its size as late as it likes.
-    const most = what === "tables" ? first * 0.1 + 16_384 : half * 8192 + 24 * 2 ** 20;
-    assert(second - first < most, `it grows: ${text}`);
+    assert(second! <= most(first!), `it grows: ${text}`);
   }
 }

@@ -125,8 +125,9 @@ static __attribute__((noinline)) void observe(const void *block, uint64_t size, 
     callers(tm_self, fp, back);
     if (size == test.size) {
         test.block = (uintptr_t)block;
+        /* Blocks of the collector's can come at any time: the first that is looked out for is ours, or it is tried again. */
+        if (size == GARBAGE_REQUEST && !test.allocated) memcpy(test.plain, back, sizeof back);
         test.allocated++;
-        if (size == GARBAGE_REQUEST) memcpy(test.plain, back, sizeof back);
     } else if (size == GARBAGE_REQUEST && test.seen_count < MOST_SEEN) {
         test.seen[test.seen_count].block = (uintptr_t)block;
         memcpy(test.seen[test.seen_count++].back, back, sizeof back);

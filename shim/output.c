@@ -235,16 +235,21 @@ static void on_demand(int signal_number, siginfo_t *info, void *context) {
     if (is_ours(signal_number, on_demand)) want(DEMAND);
 }
 
+/* Was it sent by the program itself, which is not to go on behind that, and does this thread hold nothing of ours? */
+static bool can_wait(const siginfo_t *info) {
+    return info->si_pid == owner && !(tm_self && tm_self->busy) && !__atomic_load_n(&tm_here.control_lock, __ATOMIC_RELAXED);
+}
+
 /*
- * A fault, or a signal from outside. Whatever this thread holds, the writer may need: only a fault, after which the
- * thread cannot go on, waits here.
+ * A fault, or a signal from outside. Whatever this thread holds, the writer may need: only after a fault, when it cannot go
+ * on, and where it holds nothing it waits here.
  */
 static void on_end(int signal_number, siginfo_t *info, void *context) {
     (void)context;
     if (owner != getpid()) {
         die_by(signal_number);
     } else if (is_ours(signal_number, on_end)) {
-        if (info->si_code > 0 || signal_number == SIGABRT) {
+        if (info->si_code > 0 || signal_number == SIGABRT || can_wait(info)) {
             tm_output_end();
             die_by(signal_number);
         } else {

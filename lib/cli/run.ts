@@ -358,7 +358,9 @@ function runProgram(plan: Plan, folder: string): Promise<Ended> {
       printError(`tracemalloc run: ${error.message}\n`);
     }
   });
-  return new Promise((resolve, reject) => {
+  // Denos before 2.6 begin to watch 5 milliseconds later, and fail where the folder is gone by then.
+  const watching = new Promise((resolve) => setTimeout(resolve, 6));
+  return new Promise<Ended>((resolve, reject) => {
     const done = () => {
       watcher.close();
       view?.close();
@@ -372,7 +374,7 @@ function runProgram(plan: Plan, folder: string): Promise<Ended> {
     // What it wrote to the last is there only when its streams are closed.
     child.on(view ? "close" : "exit", (code: number | null, signal: NodeJS.Signals | null) => {
       done();
-      resolve({ pid: child.pid, code, signal });
+      watching.then(() => resolve({ pid: child.pid, code, signal }));
     });
   });
 }

@@ -216,7 +216,10 @@ static void choose_counters(void) {
     if (collections < 3 || !tm_jsc.epochs) fail("collections: no counter of them was found");
 }
 
-/* One collection later. What has counted all until now by chance, or begins again, as places in a ring do, is not used. */
+/* Collections while code got hot, of which one at least was asked for: many where the engine collects all the time. */
+#define MOST_MEANWHILE 65536
+
+/* At the end. What has counted all until now by chance, or begins again, as places in a ring do, is not used. */
 static void verify_counters(uintptr_t vm) {
     int32_t kept = 0;
     for (int32_t i = 0; i < tm_jsc.epochs; i++) {
@@ -224,7 +227,7 @@ static void verify_counters(uintptr_t vm) {
         uint32_t now, more;
         bool had = at >= 0 && at < VM_BYTES && vm && os_read(vm + (uintptr_t)at, &now, 4);
         more = had ? now - counters[at / 4] : 0;
-        if (more && more <= MOST_COLLECTIONS) tm_jsc.vm_epoch[kept++] = at;
+        if (more && more <= MOST_MEANWHILE) tm_jsc.vm_epoch[kept++] = at;
     }
     tm_jsc.epochs = kept;
     if (!kept) fail("collections: no counter did count the last");

@@ -29,12 +29,16 @@ def snapshot(rng):
         for _ in range(rng.randrange(1, 30))
     ]
 
+    count = rng.choice([0, 1, 2, 3, 4, 30, 30, 2500])
+    most = (2**53 - 1) // (count + 2)  # sums are numbers of JavaScript's
+
     def trace():
-        head = rng.choice([0, 0, 1, 7, 2**32 - 1]), rng.choice(SIZES) if rng.random() < 0.3 else 16 * rng.randrange(9)
+        size = min(rng.choice(SIZES), most) if rng.random() < 0.3 else 16 * rng.randrange(9)
+        head = rng.choice([0, 0, 1, 7, 2**32 - 1]), size
         tail = rng.choice(tracebacks)
         return (*head, tail, rng.choice([None, len(tail), 65535]))
 
-    traces = [trace() for _ in range(rng.choice([0, 1, 2, 3, 4, 30, 30, 2500]))]
+    traces = [trace() for _ in range(count)]
     # The same object more than once comes out of the memo.
     traces += traces[:2]
     return tracemalloc.Snapshot(tuple(traces) if rng.random() < 0.3 else traces, rng.choice([1, 25, 65535]))

@@ -33,7 +33,7 @@ Deno.addSignalListener("SIGINT", () => {
 );
 
 test("a program is watched, its snapshot taken, and interrupted", { skip, timeout }, async () => {
-  const terminal = new Terminal(80, 24);
+  const terminal = new Terminal(80, 34); // so high that all that comes at the end is seen, however long its lines are
   try {
     await terminal.until(/^ready 0 0>$/);
     terminal.type(`echo before; cd ${folder}; tracemalloc run --runtime deno --live -o out.snapshot grows.ts`);

@@ -11,6 +11,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "utf8.h"
+
 /* ---- the older form: "_ZN" (length part)... "17h" 16 digits "E"; the hash says nothing to anyone ---- */
 
 static bool demangle_older(const char *name, char *out, size_t size) {
@@ -154,14 +156,6 @@ static identifier read_identifier(parser *p) {
 
 #define MOST_CHARACTERS 128
 
-static size_t utf8(uint32_t c, char out[4]) {
-    if (c < 0x80) return out[0] = (char)c, 1;
-    if (c < 0x800) return out[0] = (char)(0xc0 | c >> 6), out[1] = (char)(0x80 | (c & 63)), 2;
-    if (c < 0x10000) return out[0] = (char)(0xe0 | c >> 12), out[1] = (char)(0x80 | (c >> 6 & 63)), out[2] = (char)(0x80 | (c & 63)), 3;
-    out[0] = (char)(0xf0 | c >> 18), out[1] = (char)(0x80 | (c >> 12 & 63)), out[2] = (char)(0x80 | (c >> 6 & 63));
-    return out[3] = (char)(0x80 | (c & 63)), 4;
-}
-
 /* RFC 3492, with "_" for the delimiter. */
 static bool put_punycode(parser *p, const identifier *i) {
     uint32_t characters[MOST_CHARACTERS];
@@ -196,7 +190,7 @@ static bool put_punycode(parser *p, const identifier *i) {
     }
     for (size_t n = 0; n < count; n++) {
         char bytes[4];
-        put_bytes(p, bytes, utf8(characters[n], bytes));
+        put_bytes(p, bytes, tm_utf8(characters[n], bytes));
     }
     return true;
 }

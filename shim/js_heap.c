@@ -294,7 +294,7 @@ static void want(void) {
 static void returns_of(const tm_thread *self, const uint64_t *fp, uintptr_t out[RETURNS]) {
     out[0] = fp[1];
     const uint64_t *next = (const uint64_t *)fp[0];
-    bool readable = (uintptr_t)next > (uintptr_t)fp && (uintptr_t)next <= self->stack_high - 16 && !((uintptr_t)next & 7);
+    bool readable = tm_frame_fits((uint64_t)next, (uint64_t)fp, 16, self->stack_high);
     out[1] = readable ? next[1] : 0;
 }
 

@@ -20,7 +20,7 @@ static bool is_stale(uintptr_t vm, const uint64_t *fp, uintptr_t top, uintptr_t 
     const uint64_t *at = fp;
     for (int i = 0; i < MOST_NATIVE; i++) {
         uintptr_t next = at[0];
-        if (next <= (uintptr_t)at || next > high - 64 || next & 7) return false;
+        if (!tm_frame_fits(next, (uint64_t)at, 64, high)) return false;
         if (next == top) return false;
         at = (const uint64_t *)next;
         if (next < top) continue;
@@ -50,7 +50,7 @@ static inline uintptr_t next_frame(uintptr_t at, uintptr_t *entry, uintptr_t hig
         if (*end) return 0;
         *entry = before;
     }
-    return next <= at || next > high - 64 || next & 7 ? 0 : next;
+    return tm_frame_fits(next, at, 64, high) ? next : 0;
 }
 
 static uint32_t index_at(uintptr_t at) { return (uint32_t)(AT(at, tm_jsc.frame_count) >> 32); }
@@ -80,7 +80,7 @@ tm_jsc_walk_end tm_jsc_traceback(tm_thread *self, const uint64_t *fp, uint32_t l
     uint32_t *found = self->frames;
     uint32_t most = TM_FRAMES_A_THREAD, count = 0, own = 0, open = 0;
     if (limit > most / 2) limit = most / 2;
-    if (top <= (uintptr_t)fp || top > high - 64 || top & 7 || is_stale(vm, fp, top, high)) {
+    if (!tm_frame_fits(top, (uint64_t)fp, 64, high) || is_stale(vm, fp, top, high)) {
         *node = tm_node(0, unknown(TM_UNKNOWN_STACK));
         return TM_JSC_WALKED;
     }

@@ -37,6 +37,11 @@ typedef struct tm_thread {
     char name[16];
 } tm_thread;
 
+/* Can a word be the address of a frame that lies above `below` on a stack, with so many bytes of it? It may be any number. */
+static inline bool tm_frame_fits(uint64_t word, uint64_t below, uint64_t bytes, uint64_t stack_high) {
+    return word > below && word <= stack_high - bytes && !(word & 7);
+}
+
 /* In a hook: a signal handler's calls are lost. Or in the tracer's own work, whose calls are nobody's. */
 enum { TM_BUSY = 1, TM_HIDDEN = 2 };
 

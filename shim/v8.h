@@ -314,12 +314,12 @@ uint64_t tm_v8_misses(void);
 static inline bool tm_next_frame(const uint64_t **fp, uintptr_t *pc, uintptr_t stack_high) {
     const uint64_t *at = *fp;
     uint64_t next = at[0], back = at[1];
-    if (tm_unlikely(next <= (uint64_t)at || next > stack_high - 16 || next & 7)) {
+    if (tm_unlikely(!tm_frame_fits(next, (uint64_t)at, 16, stack_high))) {
         /* libffi's ffi_call_unix64: the flags at [0], the result at [1], then the caller's frame pointer and the way back. */
         if (next >= 0x10000 || (uint64_t)(at + 4) > stack_high) return false;
         next = at[2];
         back = at[3];
-        if (next <= (uint64_t)at || next > stack_high - 16 || next & 7) return false;
+        if (!tm_frame_fits(next, (uint64_t)at, 16, stack_high)) return false;
     }
     *fp = (const uint64_t *)next;
     *pc = back;

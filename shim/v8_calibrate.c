@@ -91,7 +91,7 @@ static int frame_count;
 static const uint64_t *probe_fp;
 
 static bool above_probe(uint64_t value) {
-    return value > (uint64_t)probe_fp && value <= tm_self->stack_high - 16 && !(value & 7);
+    return tm_frame_fits(value, (uint64_t)probe_fp, 16, tm_self->stack_high);
 }
 
 /* The frames from one of V8's on, up to native code; and on behind it, once it is known what entry frames keep. */

@@ -1,6 +1,7 @@
 /* Reading V8's heap objects. Every read is checked; a value that does not fit is "none", never a fault. */
 #include <string.h>
 
+#include "utf8.h"
 #include "v8.h"
 
 tm_v8_layout tm_v8;
@@ -129,20 +130,7 @@ int32_t tm_v8_string_utf8(tm_tagged string, char *out, int32_t size) {
             c = 0x10000 + ((c & 0x3ff) << 10 | (units[++i] & 0x3ff));
         else if ((c & 0xf800) == 0xd800) c = 0xfffd;
         if (at + 5 > size) return -1;
-        if (c < 0x80) out[at++] = (char)c;
-        else if (c < 0x800) {
-            out[at++] = (char)(0xc0 | c >> 6);
-            out[at++] = (char)(0x80 | (c & 63));
-        } else if (c < 0x10000) {
-            out[at++] = (char)(0xe0 | c >> 12);
-            out[at++] = (char)(0x80 | (c >> 6 & 63));
-            out[at++] = (char)(0x80 | (c & 63));
-        } else {
-            out[at++] = (char)(0xf0 | c >> 18);
-            out[at++] = (char)(0x80 | (c >> 12 & 63));
-            out[at++] = (char)(0x80 | (c >> 6 & 63));
-            out[at++] = (char)(0x80 | (c & 63));
-        }
+        at += (int32_t)tm_utf8(c, out + at);
     }
     out[at] = 0;
     return at;

@@ -435,7 +435,7 @@ static bool below_direct_call(const uint64_t **fp, uintptr_t *pc, uintptr_t high
     for (int slot = -2; slot > -ENTRY_SLOTS; slot--)
         for (int beside = slot - 1; beside <= slot + 1; beside += 2) {
             const uint64_t *at = (const uint64_t *)entry[slot];
-            if (at <= entry || (uintptr_t)at > high - 16 || (uintptr_t)at & 7 || TM_V8_IS_TYPED(at)) continue;
+            if (!tm_frame_fits((uint64_t)at, (uint64_t)entry, 16, high) || TM_V8_IS_TYPED(at)) continue;
             if (!tm_v8_goes_on_at(entry[beside], at)) continue;
             *fp = at;
             *pc = entry[beside];

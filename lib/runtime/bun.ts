@@ -8,7 +8,7 @@ import { traceWorkers } from "./bun_workers.ts";
 import { type JscModule, type JscShim, type JscTools, openJsc } from "./jsc.ts";
 import { type MimallocCalibration, type MimallocShim, openMimalloc } from "./mimalloc.ts";
 import { ensureShim, keepShims } from "./shim_file.ts";
-import { cString, otherPath, writtenText } from "./shim_text.ts";
+import { cString, writtenText } from "./shim_text.ts";
 
 interface BunShim extends Shim, JscShim, TrackingShim {
   readonly path: string;
@@ -156,7 +156,7 @@ function makeShim(path: string): BunShim {
     sample: (bytes) => Number(native.tracemalloc_sample(bytes)),
     stop: () => Number(native.tracemalloc_stop()),
     clear: () => Number(native.tracemalloc_clear()),
-    other: () => otherPath(native.tracemalloc_other),
+    other: () => writtenText(native.tracemalloc_other) || undefined,
     memory() {
       native.tracemalloc_memory(memoryAddress);
       return [Number(memory[0]), Number(memory[1]), Number(memory[2]), Number(memory[3])];

@@ -4,7 +4,7 @@ import { UnsupportedError } from "../model/errors.ts";
 import { abiVersion, Result } from "../tracer/abi.ts";
 import type { Backend, JsHeapObjects, V8Shim } from "./backend.ts";
 import { checkLastBuilt, ensureShim, keepShims, lastBuilt, type Owned } from "./shim_file.ts";
-import { cString, otherPath, writtenText } from "./shim_text.ts";
+import { cString, writtenText } from "./shim_text.ts";
 import { foreignPositions, openV8, originalPositions } from "./v8.ts";
 
 // Not imported, for Bun loads this, too: see shim_file.ts.
@@ -222,7 +222,7 @@ function makeShim(path: string, native: Deno.DynamicLibrary<typeof symbols>["sym
     sample: native.tracemalloc_sample,
     stop: native.tracemalloc_stop,
     clear: native.tracemalloc_clear,
-    other: () => otherPath(native.tracemalloc_other),
+    other: () => writtenText(native.tracemalloc_other) || undefined,
     memory() {
       native.tracemalloc_memory(memory);
       return [Number(memory[0]), Number(memory[1]), Number(memory[2]), Number(memory[3])];

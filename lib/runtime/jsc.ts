@@ -2,6 +2,7 @@
 import { CalibrationStep, Result } from "../tracer/abi.ts";
 import type { Engine } from "./backend.ts";
 import { type HeapTools, heapTypes } from "./jsc_heap.ts";
+import { inTurn } from "./waiting.ts";
 
 /** The shim as a Node-API module of this thread (shim/tracemalloc.h). */
 export interface JscModule {
@@ -125,11 +126,7 @@ function sloppy<T>(text: string): T {
 
 /** Threads of one process share the shim, and what one of them finds. */
 function calibrate(shim: JscShim, { calibrate: probe }: JscModule, tools: JscTools) {
-  let begun = shim.jscBegin();
-  for (const end = performance.now() + 10 * calibrationLimit; begun === Result.busy && performance.now() < end;) {
-    Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 5);
-    begun = shim.jscBegin();
-  }
+  const begun = inTurn(() => shim.jscBegin(), 10 * calibrationLimit);
   if (begun === Result.ok) {
     try {
       probeAll(probe, tools);

@@ -7,7 +7,7 @@ import { abiVersion, Result } from "../tracer/abi.ts";
 import type { Backend, JsHeapObjects, V8Shim } from "./backend.ts";
 import { originalPositions } from "./node_source_maps.ts";
 import { checkLastBuilt, ensureShim, keepShims, lastBuilt } from "./shim_file.ts";
-import { cString, otherPath, writtenText } from "./shim_text.ts";
+import { cString, writtenText } from "./shim_text.ts";
 import { openV8 } from "./v8.ts";
 
 /** Tracing on Node.js. */
@@ -128,7 +128,7 @@ function makeShim(native: Native): V8Shim {
     sample: native.sample,
     stop: native.stop,
     clear: native.clear,
-    other: () => otherPath(native.other),
+    other: () => writtenText(native.other) || undefined,
     memory() {
       native.memory(memory);
       return [Number(memory[0]), Number(memory[1]), Number(memory[2]), Number(memory[3])];

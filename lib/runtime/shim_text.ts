@@ -5,14 +5,6 @@ export function cString(text: string): Uint8Array<ArrayBuffer> {
   return new TextEncoder().encode(`${text}\0`);
 }
 
-/** The path of another copy's shim (tracemalloc_other), of whose length the function tells; `undefined`: there is none. */
-export function otherPath(
-  write: (into: Uint8Array<ArrayBuffer>, bytes: number) => number | bigint,
-): string | undefined {
-  const bytes = new Uint8Array(4097), length = Number(write(bytes, bytes.length));
-  return length > 0 ? new TextDecoder().decode(bytes.subarray(0, length)) : undefined;
-}
-
 /** What a function of the shim writes into as many bytes as it is told of; it returns how many it has used. */
 export function writtenText(write: (into: Uint8Array<ArrayBuffer>, bytes: number) => number | bigint): string {
   const bytes = new Uint8Array(8192);

@@ -8,7 +8,7 @@ import { Level, Result, specLayout, Verdict } from "../tracer/abi.ts";
 import type { Engine, OriginalPosition, Position, ScriptText, V8Shim } from "./backend.ts";
 import { findSourceMap, mapPositions } from "./source_maps.ts";
 import { sampleHeap } from "./v8_heap.ts";
-import { inTurn, pause } from "./v8_pause.ts";
+import { inTurn, pause } from "./waiting.ts";
 import { closeSession, openSession } from "./v8_session.ts";
 
 /** Takes this long at the most, in milliseconds, to see all tiers; what was not seen by then is not decoded. */

@@ -7,7 +7,7 @@ import { UnsupportedError } from "../model/errors.ts";
 import { RecordState, Result, Tier } from "../tracer/abi.ts";
 import type { FunctionProfile, HeapSampler, JsHeapObjects, V8Shim } from "./backend.ts";
 import { FunctionSampler } from "./v8_functions.ts";
-import { inTurn } from "./v8_pause.ts";
+import { inTurn } from "./waiting.ts";
 import { closeSession, isAttached, openSession } from "./v8_session.ts";
 import { type Verification, verifyRecords } from "./v8_verify.ts";
 

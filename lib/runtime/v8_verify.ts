@@ -8,7 +8,7 @@ import vm from "node:vm";
 import { Result, Tier } from "../tracer/abi.ts";
 import type { Position, V8Shim } from "./backend.ts";
 import { type Profile, type ProfileNode, type Sizes, sizesByNode } from "./v8_functions.ts";
-import { pause } from "./v8_pause.ts";
+import { pause } from "./waiting.ts";
 import { closeSession, holdSession } from "./v8_session.ts";
 
 /** What stands before the place that V8 has for the object that is made there. */

@@ -1,6 +1,9 @@
 /** Waiting for what other threads do. */
 import { Result } from "../tracer/abi.ts";
 
+/** A traced program may change what is global. */
+const { Atomics, performance } = globalThis;
+
 const clock = new Int32Array(new SharedArrayBuffer(4));
 
 export function pause(milliseconds: number): void {

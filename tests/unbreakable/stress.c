@@ -28,6 +28,7 @@
 #include <unistd.h>
 
 #include "../../shim/tracemalloc.h"
+#include "expect.h"
 
 static struct {
     __typeof__(&tracemalloc_status) status;
@@ -42,15 +43,6 @@ static struct {
 } shim;
 
 static int scale = 1;
-
-#define EXPECT(condition, ...)                         \
-    do {                                               \
-        if (!(condition)) {                            \
-            fprintf(stderr, __VA_ARGS__);              \
-            fprintf(stderr, " (line %d)\n", __LINE__); \
-            _exit(1);                                  \
-        }                                              \
-    } while (0)
 
 static uint64_t current(void) {
     uint64_t out[4];

@@ -11,6 +11,7 @@
 #include <emmintrin.h>
 
 #include "blocks.h"
+#include "nursery.h"
 #include "sampling.h"
 
 #define PAGE_BITS 12
@@ -151,7 +152,7 @@ static inline uint64_t *page_known(uintptr_t address) {
 
 /* False: no block is known in the page of the address, nor can be. At any time, by any thread. */
 static inline bool tm_block_possible(uintptr_t address) {
-    if (tm_unlikely(!fits_a_page(address))) return true;
+    if (tm_unlikely(!fits_a_page(address) || tm_nurseries_in_use())) return true;
     const uint64_t *page = page_known(address);
     return page && count_of(__atomic_load_n(page, __ATOMIC_RELAXED));
 }
@@ -182,12 +183,18 @@ static inline __attribute__((always_inline)) uint64_t *page_lock_fast(uintptr_t 
 /* tm_block_put(), where every block is recorded; the node is not TM_NODE_MARK. */
 static inline __attribute__((always_inline)) void tm_block_put_fast(tm_thread *self, uintptr_t address, uint64_t size, uint32_t node) {
     uint64_t word, *line, *page;
+    if (tm_likely(self->nursery && size < SIZE_ELSEWHERE && fits_a_page(address))) {
+        tm_place *place = tm_place_in(self->nursery, address);
+        bool empty = !__atomic_load_n(&place->address, __ATOMIC_ACQUIRE);
+        if (tm_likely(empty || tm_nursery_make_room(self, place, address))) return tm_place_fill(self, place, address, size, node);
+    } else if (tm_unlikely(!--self->until_nursery)) {
+        tm_nursery_open(self);
+    }
     if (tm_likely(size < SIZE_ELSEWHERE && (page = page_lock_fast(address, &word, &line)))) {
         line_tags tags = tags_of_line(line);
         unsigned tag = tag_with(offset_in_page(address)), empty = entries_with(tags, 0);
         if (tm_likely(empty && !entries_with(tags, tag))) {
-            self->latest = first_of(line, empty);
-            *self->latest = (uint64_t)tag << TAG_SHIFT | (uint64_t)node << NODE_SHIFT | size;
+            *first_of(line, empty) = (uint64_t)tag << TAG_SHIFT | (uint64_t)node << NODE_SHIFT | size;
             page_unlock(page, word + ONE_BLOCK);
             tm_account_more(self, (int64_t)size);
             return;
@@ -199,20 +206,15 @@ static inline __attribute__((always_inline)) void tm_block_put_fast(tm_thread *s
 
 /* tm_block_take() of a block with nothing special, where every block is recorded. False: it remains to be done. */
 static inline __attribute__((always_inline)) bool tm_block_take_fast(tm_thread *self, uintptr_t address) {
+    if (tm_likely(self->nursery != NULL)) {
+        tm_place *place = tm_place_in(self->nursery, address);
+        if (tm_likely(__atomic_load_n(&place->address, __ATOMIC_RELAXED) == address)) return tm_place_clear(self, place), true;
+    }
     uint64_t word, *line, *page = page_lock_fast(address, &word, &line);
     if (tm_unlikely(!page)) return false;
-    /*
-     * Most often it is the thread's latest block. A line of which a word was written a moment ago is not to be read in larger
-     * pieces: the processor would wait until the word has reached the cache.
-     */
-    unsigned tag = tag_with(offset_in_page(address));
-    uint64_t *slot = self->latest;
-    if (!((uintptr_t)slot - (uintptr_t)line < LINE_BYTES && *slot >> TAG_SHIFT == tag)) {
-        unsigned found = entries_with(tags_of_line(line), tag);
-        slot = found ? first_of(line, found) : NULL;
-    }
-    if (tm_likely(slot != NULL)) {
-        uint64_t entry = *slot;
+    unsigned found = entries_with(tags_of_line(line), tag_with(offset_in_page(address)));
+    if (tm_likely(found)) {
+        uint64_t *slot = first_of(line, found), entry = *slot;
         /* The last block of a large bucket? */
         bool last = (word >> SHIFT_SHIFT) - (ONE_BLOCK >> SHIFT_SHIFT) < line_shift_of(KEPT_KIND);
         if (tm_likely(!(entry & SPECIAL) && !last)) {

@@ -214,7 +214,7 @@ void tm_block_put(tm_thread *self, uintptr_t address, uint64_t size, uint32_t no
     tm_account(self, traced_bytes(size) - traced_bytes(before));
 }
 
-bool tm_block_take(tm_thread *self, uintptr_t address, uint64_t *size, uint32_t *node) {
+static bool take_from_table(tm_thread *self, uintptr_t address, uint64_t *size, uint32_t *node) {
     if (tm_likely(fits_a_page(address))) {
         uint64_t *page = page_of(address, false);
         if (!page || !count_of(__atomic_load_n(page, __ATOMIC_RELAXED))) return false;
@@ -234,7 +234,22 @@ bool tm_block_take(tm_thread *self, uintptr_t address, uint64_t *size, uint32_t 
     return true;
 }
 
-bool tm_block_find(uintptr_t address, uint64_t *size, uint32_t *node) {
+bool tm_block_take(tm_thread *self, uintptr_t address, uint64_t *size, uint32_t *node) {
+    tm_place *place = self->nursery ? tm_place_in(self->nursery, address) : NULL;
+    if (place && __atomic_load_n(&place->address, __ATOMIC_RELAXED) == address) {
+        uint64_t block = __atomic_load_n(&place->block, __ATOMIC_RELAXED);
+        *size = tm_place_size(block);
+        *node = tm_place_node(block);
+        tm_place_clear(self, place);
+        return true;
+    }
+    if (take_from_table(self, address, size, node)) return true;
+    if (!tm_nurseries_in_use()) return false;
+    /* Blocks go from nurseries to the table: one that did so meanwhile is there. */
+    return tm_nurseries_take(self, address, size, node) || take_from_table(self, address, size, node);
+}
+
+static bool find_in_table(uintptr_t address, uint64_t *size, uint32_t *node) {
     if (!fits_a_page(address)) return tm_side_find(MALLOC, address, size, node);
     uint64_t *page = page_of(address, false);
     if (!page) return false;
@@ -246,6 +261,11 @@ bool tm_block_find(uintptr_t address, uint64_t *size, uint32_t *node) {
     *size = size_of(entry);
     *node = node_of(entry);
     return entry && (*size != SIZE_ELSEWHERE || tm_side_find(MALLOC, address, size, node));
+}
+
+bool tm_block_find(uintptr_t address, uint64_t *size, uint32_t *node) {
+    if (find_in_table(address, size, node)) return true;
+    return tm_nurseries_in_use() && (tm_nurseries_find(address, size, node) || find_in_table(address, size, node));
 }
 
 /* ---- all blocks at one moment ---- */
@@ -301,6 +321,7 @@ static void save_map(uint32_t domain, uint64_t size, uint32_t node, void *contex
 
 bool tm_blocks_freeze(void) {
     saving_failed = false;
+    tm_nurseries_empty();
     size_t capacity;
     const tm_side_block *side = tm_side_rows(&capacity);
     for (size_t i = 0; i < capacity; i++)
@@ -348,6 +369,7 @@ bool tm_blocks_each_frozen(tm_block_visitor *each, void *context) {
 /* ---- with the gate closed ---- */
 
 void tm_blocks_each(tm_block_visitor *each, void *context) {
+    tm_nurseries_empty();
     for (uintptr_t i = 0; i < 1ul << ROOT_BITS; i++)
         for (uintptr_t j = 0; tm_page_root[i] && j < 1ul << LEAF_BITS; j++) {
             uint64_t word = tm_page_root[i][j];
@@ -374,6 +396,7 @@ uint64_t tm_blocks_count(void) {
 }
 
 void tm_blocks_clear(void) {
+    tm_nurseries_clear();
     for (uintptr_t i = 0; i < 1ul << ROOT_BITS; i++)
         if (tm_page_root[i]) os_discard(tm_page_root[i], sizeof(uint64_t) << LEAF_BITS);
     while (slabs) {
@@ -388,5 +411,5 @@ void tm_blocks_clear(void) {
     lost = 0;
 }
 
-size_t tm_blocks_bytes(void) { return bytes_used + pages_used * sizeof(uint64_t) + tm_side_bytes(); }
+size_t tm_blocks_bytes(void) { return bytes_used + pages_used * sizeof(uint64_t) + tm_side_bytes() + tm_nurseries_bytes(); }
 uint64_t tm_blocks_lost(void) { return lost; }

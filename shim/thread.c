@@ -3,6 +3,8 @@
 #include <pthread.h>
 #include <string.h>
 
+#include "nursery.h"
+
 #define MOST_THREADS 16384
 #define RECORDS_A_MAP 64
 
@@ -42,7 +44,6 @@ static tm_thread *fresh_record(void) {
     }
     tm_thread *record = (tm_thread *)((char *)spare + 128 * (RECORDS_A_MAP - spare_count));
     spare_count--;
-    record->index = record_count;
     records[record_count] = record;
     __atomic_store_n(&record_count, record_count + 1, __ATOMIC_RELEASE);
     return record;
@@ -83,6 +84,7 @@ tm_thread *tm_thread_attach(void) {
         __atomic_store_n(&record->busy, 0, __ATOMIC_RELAXED);
         record->steady = 0;
         record->calls = 0;
+        if (!record->nursery) record->until_nursery = TM_NURSERY_AFTER;
         record->thread_node = 0;
         record->muted = 0;
         record->ran_javascript = false;

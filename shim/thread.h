@@ -21,13 +21,13 @@ typedef struct tm_thread {
     uint32_t generation;  /* of the tables that the cached indexes belong to */
     /* Bytes recorded less bytes forgotten since the last flush, and the highest that was before it last fell. */
     int64_t delta, high;
-    uint64_t *latest; /* where the block table has a block that the thread allocated; only to be compared */
+    struct tm_nursery *nursery; /* NULL: its blocks go to the table */
     uintptr_t stack_low, stack_high;
     uint32_t calls;
     uint16_t muted;       /* what the thread allocates now is the tracer's own: tracemalloc_mute() */
     bool ran_javascript;  /* JavaScript was on its stack before */
     int32_t id;           /* 0: the record is free */
-    uint32_t index;
+    uint32_t until_nursery; /* blocks */
     uint32_t incarnation; /* counts the threads that the record was of: what others keep of the one before is void */
     uint32_t lost_nested;
     struct tm_v8_thread *v8; /* NULL until JavaScript runs here */

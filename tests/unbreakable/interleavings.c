@@ -47,6 +47,13 @@ static const scenario scenarios[] = {
     {"clear beside threads that are steady", "G", {"ma mb mc", "C md S"}, "S M"},
     {"stop and start beside threads that are steady", "G", {"ma mb mc", "X G md"}, "S M"},
     {"fork beside threads that are steady", "G", {"ma mb mc", "F md S"}, "S M"},
+    {"blocks that make room in a nursery, freed by another thread", "G ma", {"mb mc md me", "fd fe"}, "S M"},
+    {"the same while a snapshot is taken", "G ma", {"mb mc md me", "fd", "S"}, "S M"},
+    {"the same, and its address is used again", "G ma", {"mb mc md me", "fd mf ff"}, "S M"},
+    {"the same, and both threads have a nursery", "G", {"mb mc md me", "mf mg mh fd mi fe"}, "S M"},
+    {"realloc of what is in another's nursery", "G ma", {"mb mc md me", "rd re"}, "S M"},
+    {"clear beside nurseries", "G ma", {"mb mc md me", "fd C mf"}, "S M"},
+    {"fork beside nurseries", "G ma", {"mb mc md me", "F fd S mf"}, "S M"},
     {"two forks", "G ma", {"F mc", "F md S", "mB"}, "S M"},
 };
 enum { SCENARIOS = sizeof scenarios / sizeof *scenarios };

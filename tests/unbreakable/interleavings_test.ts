@@ -17,10 +17,11 @@ const bound = process.env["INTERLEAVE_BOUND"] ?? "1";
 const flags = "-std=c11 -D_GNU_SOURCE -O1 -g -fno-builtin -fno-pie -DTM_LINKED=1".split(" ");
 /**
  * Only the compiler's part of the sanitizer: what it calls is interleave.c. Directories are small, to be gone through often,
- * and threads are steady from their second block on.
+ * and threads are steady, and have a
+ * nursery, from their second block on.
  */
 const checked = [
-  ..."-fsanitize=thread -DTM_ADDRESS_BITS=16 -DLEAF_BITS=2 -DTM_FIRST_ROWS=16 -DTM_STEADY_CALLS=1".split(" "),
+  ..."-fsanitize=thread -DTM_ADDRESS_BITS=16 -DLEAF_BITS=2 -DTM_FIRST_ROWS=16 -DTM_STEADY_CALLS=1 -DTM_NURSERY_BITS=0 -DTM_NURSERY_AFTER=1".split(" "),
   ...["memcpy", "memset", "pthread_atfork"].map((name) => `-D${name}=interleave_${name.replace("pthread_", "")}`),
 ];
 

@@ -183,13 +183,6 @@ static inline __attribute__((always_inline)) uint64_t *page_lock_fast(uintptr_t 
 /* tm_block_put(), where every block is recorded; the node is not TM_NODE_MARK. */
 static inline __attribute__((always_inline)) void tm_block_put_fast(tm_thread *self, uintptr_t address, uint64_t size, uint32_t node) {
     uint64_t word, *line, *page;
-    if (tm_likely(self->nursery && size < SIZE_ELSEWHERE && fits_a_page(address))) {
-        tm_place *place = tm_place_in(self->nursery, address);
-        bool empty = !__atomic_load_n(&place->address, __ATOMIC_ACQUIRE);
-        if (tm_likely(empty || tm_nursery_make_room(self, place, address))) return tm_place_fill(self, place, address, size, node);
-    } else if (tm_unlikely(!--self->until_nursery)) {
-        tm_nursery_open(self);
-    }
     if (tm_likely(size < SIZE_ELSEWHERE && (page = page_lock_fast(address, &word, &line)))) {
         line_tags tags = tags_of_line(line);
         unsigned tag = tag_with(offset_in_page(address)), empty = entries_with(tags, 0);
@@ -202,6 +195,18 @@ static inline __attribute__((always_inline)) void tm_block_put_fast(tm_thread *s
         page_unlock(page, word);
     }
     tm_block_put(self, address, size, node);
+}
+
+/* The same, or into the thread's nursery. */
+static inline __attribute__((always_inline)) void tm_block_put_young(tm_thread *self, uintptr_t address, uint64_t size, uint32_t node) {
+    if (tm_likely(self->nursery && size < SIZE_ELSEWHERE && fits_a_page(address))) {
+        tm_place *place = tm_place_in(self->nursery, address);
+        bool empty = !__atomic_load_n(&place->address, __ATOMIC_ACQUIRE);
+        if (tm_likely(empty || tm_nursery_make_room(self, place, address))) return tm_place_fill(self, place, address, size, node);
+    } else if (tm_unlikely(!--self->until_nursery)) {
+        tm_nursery_open(self);
+    }
+    tm_block_put_fast(self, address, size, node);
 }
 
 /* tm_block_take() of a block with nothing special, where every block is recorded. False: it remains to be done. */

@@ -109,7 +109,7 @@ static inline __attribute__((always_inline)) void record(void *block, size_t siz
     uint32_t node = 0;
     if (tm_likely(self->steady == __atomic_load_n(&tm_steady, __ATOMIC_RELAXED))) node = self->thread_node;
     else if (tm_likely(!self->muted)) node = tm_traceback(self, fp);
-    if (tm_likely(node)) tm_block_put_fast(self, (uintptr_t)block, size, node);
+    if (tm_likely(node)) tm_block_put_young(self, (uintptr_t)block, size, node);
     tm_leave(self);
 }
 

@@ -2,7 +2,7 @@
 
 #include <string.h>
 
-#include "blocks.h"
+#include "block_pages.h"
 
 #define MOST_NURSERIES 32 /* whoever frees a block that the table does not have looks through all */
 
@@ -55,7 +55,7 @@ static void move_to_table(tm_thread *owner, tm_place *place, uintptr_t missed) {
         return; /* another thread has just freed it */
     uint64_t block = __atomic_load_n(&place->block, __ATOMIC_RELAXED);
     tm_account_less(owner, (int64_t)tm_place_size(block));
-    if (tm_likely(address != missed)) tm_block_put(owner, address, tm_place_size(block), tm_place_node(block));
+    if (tm_likely(address != missed)) tm_block_put_fast(owner, address, tm_place_size(block), tm_place_node(block));
     __atomic_store_n(&place->address, 0, __ATOMIC_RELEASE);
 }
 

@@ -122,12 +122,6 @@ void os_thread_name(char out[16]) {
     CALL3(SYS_prctl, PR_GET_NAME, out, 0);
 }
 
-uintptr_t os_thread_pointer(void) {
-    uintptr_t pointer;
-    __asm__("mov %%fs:0, %0" : "=r"(pointer));
-    return pointer;
-}
-
 /* ---- files ---- */
 
 /* At the end of the first 64: for a number behind these the kernel makes a larger table, which takes 10 ms where there are threads. */

@@ -92,7 +92,7 @@ static uint32_t native_node(tm_thread *self, const uint64_t *fp) {
     return above(count == most ? 0 : task ? task : thread_node(self), frames, count);
 }
 
-uint32_t tm_traceback(tm_thread *self, const uint64_t *fp) {
+uint32_t tm_traceback_anew(tm_thread *self, const uint64_t *fp) {
     uint32_t calls = ++self->calls;
     if (tm_unlikely(self->generation != tm_traces_generation)) {
         self->generation = tm_traces_generation;

@@ -3,6 +3,7 @@
 #define TM_UNWIND_H
 
 #include "thread.h"
+#include "v8.h"
 
 extern uint32_t tm_traceback_limit;
 /* Tracebacks hold all frames: native code's and the runtime's own JavaScript beside the program's. */
@@ -22,6 +23,10 @@ void tm_own_add(const char *prefix);
 bool tm_is_own(const char *url);
 
 /* Node of the traceback of the calling thread; `fp` is the hook's frame. Never 0. */
-uint32_t tm_traceback(tm_thread *self, const uint64_t *fp);
+uint32_t tm_traceback_anew(tm_thread *self, const uint64_t *fp);
+static inline uint32_t tm_traceback(tm_thread *self, const uint64_t *fp) {
+    uint32_t node = self->v8 ? tm_v8_as_before(self, fp) : 0;
+    return tm_likely(node) ? node : tm_traceback_anew(self, fp);
+}
 
 #endif

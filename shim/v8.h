@@ -94,13 +94,18 @@ extern uint64_t tm_v8_interpreter_offset;
 typedef struct tm_v8_step {
     const uint64_t *fp;
     uintptr_t pc; /* where its code is to go on */
+    /*
+     * Of JavaScript frames: what the frame's slot held, where its object lies in one page, and where that has its
+     * SharedFunctionInfo; else 0.
+     */
+    uint64_t function, shared_at;
     union {
-        struct tm_v8_cached *row; /* of JavaScript frames */
-        uint64_t type;            /* of frames of V8's own */
+        struct { uint64_t code_at, code, data_at, data; }; /* compiled code: words that tell whether it is still that code; 0: none do */
+        struct { uint64_t bytecode, offset; };             /* interpreted: what the frame's slots hold */
+        uint64_t type;                                     /* of frames of V8's own */
     };
-    uint64_t function; /* of JavaScript frames: what the frame's slot held, where its object lies in one page; else 0 */
-    uint32_t stamp; /* of the row, when it was used */
-    uint32_t node;  /* traceback of the program's frames from the oldest up to this step's */
+    uint32_t identity; /* tm_v8_identity_of() of the function */
+    uint32_t node;     /* traceback of the program's frames from the oldest up to this step's */
     uint16_t kind;
     uint16_t own; /* how many frames of the program's own it was good for */
 } tm_v8_step;
@@ -114,6 +119,9 @@ typedef struct tm_v8_past {
     bool cut;           /* by the limit; the stack goes on */
     uint64_t entry_sp;  /* if it was not cut: what else decided that this is the end */
     uint64_t last_next;
+    /* What the isolate said of where the stack begins. `plain`: that alone decides it, as long as it is above the hook's frame. */
+    uint64_t exit_fp, fast_fp, fast_pc;
+    bool plain;
     uint32_t node;
     tm_v8_step steps[TM_V8_STEPS];
 } tm_v8_past;
@@ -140,7 +148,6 @@ typedef struct tm_v8_thread {
     uintptr_t page_at[TM_V8_PAGES];
     uint8_t (*pages)[4096];
     uint64_t misses;
-    uint32_t stamps;                   /* of the cache's entries, given out so far */
     uint32_t newest;                   /* of the two: */
     tm_v8_past past[2];                /* the walk before, and room for the next */
 } tm_v8_thread;
@@ -302,8 +309,10 @@ typedef enum tm_v8_walk_end {
  * record of its frames cannot be used.
  */
 tm_v8_walk_end tm_v8_walk(tm_thread *self, const uint64_t *fp, uint32_t limit, uint32_t **frames, uint32_t *count);
-/* The same as a node of the tree of tracebacks: what is as the walk before found it is not looked up again. */
+/* The same as a node of the tree of tracebacks; what is as the walk before found it is not looked up again. */
 tm_v8_walk_end tm_v8_traceback(tm_thread *self, const uint64_t *fp, uint32_t limit, uint32_t *node);
+/* The node of the walk before, if every frame is as it was then; 0: one is not, or it is not known. With self->v8. */
+uint32_t tm_v8_as_before(tm_thread *self, const uint64_t *fp);
 /* Takes note if the calling thread runs JavaScript, as a walk would; `fp` is below it. */
 void tm_v8_look_for_javascript(tm_thread *self, const uint64_t *fp);
 /* The calling thread's isolate; 0: it has none. */

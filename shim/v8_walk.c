@@ -28,7 +28,6 @@ typedef struct tm_v8_cached {
     uint8_t listed;    /* the frames stand in the thread's lists, from frame[0] */
     uint32_t frame[INLINE_FRAMES];
     uint32_t uses;     /* how often what was not understood is taken for that before it is tried again; 0: for good */
-    uint32_t stamp;    /* of what the entry holds now: no two in a thread are alike */
 } tm_v8_cached;
 
 _Static_assert(sizeof(tm_v8_cached) == 64, "an entry of the cache takes a line");
@@ -110,7 +109,6 @@ static tm_v8_cached *store(tm_v8_thread *v8, tm_v8_cached *row, const uint32_t *
         v8->lists_used += (uint32_t)count;
     }
     row->count = (uint8_t)count;
-    row->stamp = ++v8->stamps;
     return row;
 }
 
@@ -528,13 +526,27 @@ static bool note(tm_v8_thread *v8, tm_v8_past *past, const struct callee *callee
         step->kind = STEP_PLACELESS;
     } else if (row) {
         if (row->uses || row == &v8->cache[CACHE_ROWS]) return false;
-        step->row = row;
-        step->stamp = row->stamp;
-        uint64_t function = tm_v8_slot(fp, tm_v8.frame_function), at = function & ~3ull;
-        if (tm_is_object(function) && at / 4096 == (at + (uint64_t)tm_v8.function_shared) / 4096) step->function = function;
-        if (row->key[0] == pc && row->key[1] == KEY_COMPILED) step->kind = STEP_COMPILED;
-        else if (is_interpreted(row, fp) && !handler_keeps_offset(v8, callee)) step->kind = STEP_INTERPRETED;
-        else return false;
+        step->identity = row->function;
+        uint64_t function = tm_v8_slot(fp, tm_v8.frame_function), at = function & ~3ull, field = at + (uint64_t)tm_v8.function_shared;
+        if (tm_is_object(function) && at / 4096 == field / 4096) {
+            step->function = function;
+            step->shared_at = field;
+        }
+        if (row->key[0] == pc && row->key[1] == KEY_COMPILED) {
+            step->kind = STEP_COMPILED;
+            if (row->stream) {
+                step->code_at = row->stream + (uint64_t)tm_v8.stream_code;
+                step->code = row->code;
+                step->data_at = (row->code & ~3ull) + (uint64_t)(int64_t)row->data_field;
+                step->data = row->data;
+            }
+        } else if (!row->stream && is_interpreted(row, fp) && !handler_keeps_offset(v8, callee)) {
+            step->kind = STEP_INTERPRETED;
+            step->bytecode = row->key[0];
+            step->offset = row->key[1];
+        } else {
+            return false;
+        }
     } else {
         step->kind = STEP_BUILTIN;
         return tm_is_object(tm_v8_slot(fp, tm_v8.frame_function)) && is_builtin(v8, fp);
@@ -542,34 +554,34 @@ static bool note(tm_v8_thread *v8, tm_v8_past *past, const struct callee *callee
     return true;
 }
 
-/* Is the function in the frame still that of the step's row? */
+/* Is the function in the frame still that of the step? */
 static inline bool is_of_step(const tm_v8_step *step, const uint64_t *fp) {
-    uint64_t function = tm_v8_slot(fp, tm_v8.frame_function);
-    if (tm_likely(function && function == step->function))
-        return step->row->function == tm_v8_identity_of(load((function & ~3ull) + (uint64_t)tm_v8.function_shared));
-    return tm_is_object(function) && same_function(step->row, fp);
+    uint64_t function = tm_v8_slot(fp, tm_v8.frame_function), shared;
+    if (tm_likely(function && function == step->function)) return step->identity == tm_v8_identity_of(load(step->shared_at));
+    return tm_is_object(function) && (shared = shared_of(fp)) && step->identity == tm_v8_identity_of(shared);
 }
 
-/* Is the frame at fp, which is where the step's was, what the step says? A row with its stamp is as it was then. */
+/* Is the frame at fp, which is where the step's was, what the step says? */
 static inline bool same_frame(const tm_v8_thread *v8, const tm_v8_step *step, const uint64_t *fp) {
     if (step->kind <= STEP_ENTRY) return fp[-1] == step->type;
-    if (TM_V8_IS_TYPED(fp)) return false;
+    if (tm_unlikely(TM_V8_IS_TYPED(fp))) return false;
+    if (tm_likely(step->kind >= STEP_INTERPRETED)) {
+        if (tm_unlikely(!is_of_step(step, fp))) return false;
+        if (step->kind == STEP_INTERPRETED)
+            return step->bytecode == tm_v8_slot(fp, tm_v8.frame_bytecode) && step->offset == tm_v8_slot(fp, tm_v8.frame_offset);
+        return !step->code_at || (load(step->code_at) == step->code && load(step->data_at) == step->data);
+    }
     if (step->kind == STEP_PLACELESS) return true;
-    if (step->kind == STEP_BUILTIN) return tm_is_object(tm_v8_slot(fp, tm_v8.frame_function)) && is_builtin(v8, fp);
-    const tm_v8_cached *row = step->row;
-    if (tm_unlikely(row->stamp != step->stamp) || !is_of_step(step, fp)) return false;
-    if (step->kind == STEP_INTERPRETED && !is_interpreted(row, fp)) return false;
-    return is_same_code(row);
+    return tm_is_object(tm_v8_slot(fp, tm_v8.frame_function)) && is_builtin(v8, fp);
 }
 
-/* Every frame is looked at: below one that is as it was, another may have called it. */
-static bool as_before(const struct start *start, const tm_v8_past *past, uint32_t limit) {
+/* From the same start. Every frame is looked at: below one that is as it was, another may have called it. */
+static inline bool as_before(const tm_v8_thread *v8, const tm_v8_past *past, uint64_t entry_sp, uint64_t high) {
     const tm_v8_step *step = past->steps, *last = step + past->count - 1;
-    if (!past->count || past->limit != limit || start->fp != step->fp || start->pc != step->pc) return false;
-    const uint64_t *fp = start->fp;
-    uintptr_t pc = start->pc;
+    const uint64_t *fp = step->fp;
+    uintptr_t pc = step->pc;
     for (;; step++) {
-        if (!same_frame(start->v8, step, fp)) return false;
+        if (!same_frame(v8, step, fp)) return false;
         if (step == last) break;
         if (step->kind == STEP_ENTRY) {
             fp = (const uint64_t *)tm_v8_slot(fp, tm_v8.entry_exit_fp);
@@ -577,18 +589,45 @@ static bool as_before(const struct start *start, const tm_v8_past *past, uint32_
         } else if (tm_likely(fp[0] == (uint64_t)step[1].fp && fp[1] == step[1].pc)) { /* as tm_next_frame() found it then */
             fp = step[1].fp;
             continue;
-        } else if (!tm_next_frame(&fp, &pc, start->high)) {
+        } else if (!tm_next_frame(&fp, &pc, high)) {
             return false;
         }
         if (fp != step[1].fp || pc != step[1].pc) return false;
     }
     if (past->cut) return true;
-    if (step->kind == STEP_ENTRY) return start->entry_sp == past->entry_sp && tm_v8_slot(fp, tm_v8.entry_exit_fp) == past->last_next;
-    return !tm_next_frame(&fp, &pc, start->high);
+    if (step->kind == STEP_ENTRY) return entry_sp == past->entry_sp && tm_v8_slot(fp, tm_v8.entry_exit_fp) == past->last_next;
+    return !tm_next_frame(&fp, &pc, high);
+}
+
+/* Takes note of where the walk began: it did so where the isolate said. */
+static void note_start(const tm_v8_thread *v8, tm_v8_past *past) {
+    past->exit_fp = load(v8->isolate + (uint64_t)tm_v8.isolate_exit_fp);
+    past->fast_fp = tm_v8.isolate_fast_fp ? load(v8->isolate + (uint64_t)tm_v8.isolate_fast_fp) : 0;
+    past->fast_pc = past->fast_fp ? load(v8->isolate + (uint64_t)tm_v8.isolate_fast_pc) : 0;
+    /* See begin(): which of the two it is can depend on where the hook's own frame is. */
+    uint64_t fp = (uint64_t)past->steps->fp;
+    bool fast = past->fast_fp && (!past->exit_fp || past->fast_fp < past->exit_fp);
+    past->plain = fp == (fast ? past->fast_fp : past->exit_fp) && (!past->entry_sp || past->entry_sp >= fp);
+}
+
+uint32_t tm_v8_as_before(tm_thread *self, const uint64_t *hook) {
+    const tm_v8_thread *v8 = self->v8;
+    if (!tm_v8_ready || (uintptr_t)hook < self->stack_low) return 0;
+    uint64_t isolate = load(os_thread_pointer() + (uint64_t)(int64_t)tm_v8.tls_isolate);
+    const tm_v8_past *past = &v8->past[v8->newest];
+    if (!isolate || v8->isolate != isolate || v8->generation != tm_traces_generation || v8->incarnation != self->incarnation) return 0;
+    if (!past->count || !past->plain || past->limit != tm_traceback_limit || past->steps->fp <= hook) return 0;
+    uint64_t entry_sp = tm_v8.isolate_entry_sp ? load(isolate + (uint64_t)tm_v8.isolate_entry_sp) : 0;
+    if (load(isolate + (uint64_t)tm_v8.isolate_exit_fp) != past->exit_fp || entry_sp != past->entry_sp) return 0;
+    if (tm_v8.isolate_fast_fp && (load(isolate + (uint64_t)tm_v8.isolate_fast_fp) != past->fast_fp ||
+                                  (past->fast_fp && load(isolate + (uint64_t)tm_v8.isolate_fast_pc) != past->fast_pc)))
+        return 0;
+    return as_before(v8, past, entry_sp, self->stack_high) ? past->node : 0;
 }
 
 static inline bool same_step(const tm_v8_step *a, const tm_v8_step *b) {
-    return a->fp == b->fp && a->pc == b->pc && a->kind == b->kind && a->row == b->row && a->stamp == b->stamp && a->own == b->own;
+    return a->fp == b->fp && a->pc == b->pc && a->kind == b->kind && a->own == b->own && a->identity == b->identity &&
+           a->code_at == b->code_at && a->code == b->code && a->data_at == b->data_at && a->data == b->data;
 }
 
 /* ---- the walk ---- */
@@ -667,10 +706,6 @@ tm_v8_walk_end tm_v8_traceback(tm_thread *self, const uint64_t *fp, uint32_t lim
     if (end != TM_V8_WALKED) return end;
     tm_v8_thread *v8 = start.v8;
     const tm_v8_past *before = &v8->past[v8->newest];
-    if (start.recorded && !tm_mixed_stacks && as_before(&start, before, limit)) {
-        *node = before->node;
-        return *node ? TM_V8_WALKED : TM_V8_NO_JAVASCRIPT;
-    }
     tm_v8_past *past = &v8->past[!v8->newest];
     struct found found = walk(&start, limit, past, tm_mixed_stacks);
     uint32_t result = 0, left = found.own, i = past->count;
@@ -687,6 +722,9 @@ tm_v8_walk_end tm_v8_traceback(tm_thread *self, const uint64_t *fp, uint32_t lim
     if (!found.own)
         for (uint32_t k = found.internal; k > 0; k--) result = tm_node(result, found.frames[limit + k - 1]);
     past->node = *node = result;
-    if (past->count) v8->newest = !v8->newest;
+    if (past->count) {
+        v8->newest = !v8->newest;
+        note_start(v8, past);
+    }
     return result ? TM_V8_WALKED : TM_V8_NO_JAVASCRIPT;
 }

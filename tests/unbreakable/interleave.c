@@ -70,6 +70,7 @@ static struct fiber {
     int seen_bytes;
     delayed stores[MOST_DELAYED]; /* the oldest first */
     int store_count;
+    uint64_t stores_made;
     vector clock, fence_acquire, fence_release;
     tm_thread *self;
     tm_sampler sampler;
@@ -315,6 +316,23 @@ static void commit(int fiber, int count) {
     memmove(f->stores, f->stores + count, (size_t)f->store_count * sizeof *f->stores);
 }
 
+interleave_handover interleave_give(void) {
+    struct fiber *self = &fibers[current];
+    interleave_handover given = {.fiber = current, .stores = self->stores_made};
+    memcpy(given.clock, self->clock.at, sizeof given.clock);
+    self->clock.at[current]++;
+    return given;
+}
+
+void interleave_receive(const interleave_handover *given) {
+    struct fiber *giver = &fibers[given->fiber];
+    uint64_t committed = giver->stores_made - (uint64_t)giver->store_count;
+    if (given->fiber != current && given->stores > committed) commit(given->fiber, (int)(given->stores - committed));
+    vector clock;
+    memcpy(clock.at, given->clock, sizeof clock.at);
+    join(&fibers[current].clock, &clock);
+}
+
 static void switch_to(int next) {
     int before = current;
     if (next == before) return;
@@ -468,6 +486,7 @@ static void atomic_store(uintptr_t address, uint64_t value, int bytes, int order
     if (waits && !self->store_count) budget--;
     if (!waits) commit(current, self->store_count);
     self->stores[self->store_count++] = d;
+    self->stores_made++;
     if (!waits) commit(current, 1);
 }
 
@@ -641,7 +660,6 @@ bool os_thread_alive(int32_t id) {
 }
 void os_thread_name(char out[16]) { memset(out, 0, 16), snprintf(out, 16, "fiber %d", current); }
 void os_stack_bounds(uintptr_t *low, uintptr_t *high) { *low = 0, *high = UINTPTR_MAX; }
-uintptr_t os_thread_pointer(void) { return 0; }
 bool os_barrier_all(void) {
     tell("barrier", 0, 0, CALLER);
     if (fault_no_barrier) return true;

@@ -29,6 +29,19 @@ uint64_t interleave_explore(const interleave_options *options, bool *all);
 /* In an execution: runs work(1) … work(count) at once; returns when all have ended. */
 void interleave_fibers(int count, void (*work)(int fiber));
 int interleave_self(void);
+
+/*
+ * What the program itself orders: who has been given something (an address) sees all that was stored before it was given away,
+ * as it does by an allocator's lock, or whatever threads use to hand each other blocks.
+ */
+typedef struct interleave_handover {
+    int fiber;
+    uint64_t stores;
+    uint32_t clock[MOST_FIBERS];
+} interleave_handover;
+interleave_handover interleave_give(void);
+void interleave_receive(const interleave_handover *given);
+
 uint64_t interleave_time(void);
 
 /* One of `count`: all are tried. */

@@ -94,18 +94,22 @@ static void end(struct call *c) { c->end = interleave_time(); }
 
 enum { MOST_FREE = 16, SLOTS = 128 };
 static uint64_t freed[2][MOST_FREE], fresh[2], slots[SLOTS], next_size;
+static interleave_handover freed_by[2][MOST_FREE], filled_by[SLOTS];
 static int freed_count[2];
 static char page_wanted[MOST_FIBERS];
 
 static void *next_malloc(size_t size) {
     (void)size;
     int page = page_wanted[interleave_self()];
-    uint64_t address = freed_count[page] ? freed[page][--freed_count[page]] : (fresh[page] += 16);
-    return (void *)(uintptr_t)address;
+    if (!freed_count[page]) return (void *)(uintptr_t)(fresh[page] += 16);
+    int last = --freed_count[page];
+    interleave_receive(&freed_by[page][last]);
+    return (void *)(uintptr_t)freed[page][last];
 }
 
 static void next_free(void *block) {
     int page = (uintptr_t)block >= 0x8000;
+    freed_by[page][freed_count[page]] = interleave_give();
     freed[page][freed_count[page]++] = (uintptr_t)block;
 }
 
@@ -154,17 +158,28 @@ static void take_snapshot(void) {
     end(c);
 }
 
+static void fill(char slot, uint64_t address) {
+    slots[(int)slot] = address;
+    filled_by[(int)slot] = interleave_give();
+}
+
+static uint64_t empty(char slot) {
+    uint64_t address = slots[(int)slot];
+    if (address) interleave_receive(&filled_by[(int)slot]);
+    slots[(int)slot] = 0;
+    return address;
+}
+
 static void allocate(char how, char slot) {
     page_wanted[interleave_self()] = slot < 'a';
     struct call *c = begin('m');
     c->size = unique_size(how);
-    slots[(int)slot] = c->address = (uintptr_t)tm_hook_malloc(c->size);
+    fill(slot, c->address = (uintptr_t)tm_hook_malloc(c->size));
     end(c);
 }
 
 static void release(char slot) {
-    uint64_t address = slots[(int)slot];
-    slots[(int)slot] = 0;
+    uint64_t address = empty(slot);
     if (!address) return; /* it is not there yet */
     struct call *c = begin('f');
     c->address = address;
@@ -173,16 +188,16 @@ static void release(char slot) {
 }
 
 static void reallocate(char slot) {
-    uint64_t address = slots[(int)slot];
-    slots[(int)slot] = 0;
+    uint64_t address = empty(slot);
     if (!address) return;
     page_wanted[interleave_self()] = slot < 'a';
-    struct call *freed_by = begin('f'), *made_by = begin('m');
-    freed_by->address = address;
+    struct call *taken = begin('f'), *made_by = begin('m');
+    taken->address = address;
     made_by->size = unique_size('m');
-    slots[(int)slot] = made_by->address = (uintptr_t)tm_hook_realloc((void *)(uintptr_t)address, made_by->size);
-    end(freed_by);
-    made_by->end = freed_by->end;
+    made_by->address = (uintptr_t)tm_hook_realloc((void *)(uintptr_t)address, made_by->size);
+    fill(slot, made_by->address);
+    end(taken);
+    made_by->end = taken->end;
 }
 
 /* What it allocated is to be found under the same number by all. */

@@ -75,9 +75,14 @@ test("sizes of marks are odd, unique, and none that anything else has", () => {
 for (const program of programs) {
   for (const mode of modes) {
     test(`${program.name}, ${mode}: every mark, and every line there is`, () => {
-      const traced = trace(program, mode);
-      assertEquals([traced.ended.code, traced.ended.signal], [0, null], traced.ended.stderr);
-      assertEquals(problemsOf(marksOf(program), traced), []);
+      let problems = problemsIn(program, mode);
+      // How long code stays in a tier depends on how soon V8's compilers have the next ready: on a busy machine it can be
+      // too short a time to be seen in. What is wrong is wrong in any run; what was not seen need only be seen in one.
+      for (let again = 0; again < 2 && problems.length > 0 && problems.every(isUnseen); again++) {
+        const more = problemsIn(program, mode);
+        problems = more.filter((problem) => !isUnseen(problem) || problems.includes(problem));
+      }
+      assertEquals(problems, []);
     });
   }
 }
@@ -122,6 +127,14 @@ test("the demo shows the three leaks first", () => {
 });
 
 /** What is wrong in a traced program, a line each. */
+function problemsIn(program: Program, mode: Mode): string[] {
+  const traced = trace(program, mode);
+  assertEquals([traced.ended.code, traced.ended.signal], [0, null], traced.ended.stderr);
+  return problemsOf(marksOf(program), traced);
+}
+
+const isUnseen = (problem: string) => problem.includes(": not seen in ");
+
 function problemsOf(marks: readonly Mark[], traced: Traced): string[] {
   const problems = new Set<string>();
   const { owned, sizes } = check(traced, (problem) => problems.add(problem));
@@ -138,8 +151,9 @@ function problemsOf(marks: readonly Mark[], traced: Traced): string[] {
     }
     const seen = traced.tiers?.get(place) ?? 0;
     // When a function is compiled is the business of each version.
-    const missing = tiers.filter((tier) => pinned && traced.tiers && !(seen & Tier[tier]));
-    if (missing.length > 0) problems.add(`${place}: not seen in ${missing.join(", ")}`);
+    for (const tier of pinned && traced.tiers ? tiers : []) {
+      if (!(seen & Tier[tier])) problems.add(`${place}: not seen in ${tier}`);
+    }
   }
   return [...problems];
 }

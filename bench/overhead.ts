@@ -1,10 +1,11 @@
 /**
- * What tracing costs, beside other tracers: prints the tables of the README, in under 15 minutes.
+ * What tracing costs, beside other tracers: prints the tables of the README, in under 20 minutes.
  *
  *   deno run -A bench/overhead.ts [--quick] [--rounds N] [PART…]      (parts: pairs below live programs bun; 3 rounds)
  *
  * Every round runs each variant once, in turn, so that what else the machine does meets all of them; a figure is the
- * median of the rounds. Times are of the processors, not of the clock. A tracer that is not installed is left out and said
+ * median of the rounds. Whole programs have twice as many rounds and one, and a ratio is the median of those to the
+ * untraced run of the same round. Times are of the processors, not of the clock. A tracer that is not installed is left out and said
  * so. `--quick` runs two cases of every part once and small, to see that it runs.
  */
 import { spawnSync } from "node:child_process";
@@ -208,16 +209,18 @@ function programs(): void {
     { ...heaptrack, slow: true, command: [runtime, "run", "-A", script] },
   ];
   const cases = Object.fromEntries(names.map((name) => [name, [name, quick ? "0.02" : "1"]]));
-  const times = measure(variants, cases, (variant, args) => run(variant, [...variant.command, ...args])[1]!);
+  const turns = quick ? 1 : 2 * rounds + 1;
+  const times = measure(variants, cases, (variant, args) => run(variant, [...variant.command, ...args])[1]!, turns);
   const head = ["Deno", "untraced", ...variants.slice(1).map(({ name }) => name)];
   table("Whole programs: times as long as untraced", [
     head,
-    ...Object.entries(times).map(([name, medians]) => [
+    ...Object.entries(times).map(([name, all]) => [
       name,
-      `${medians["untraced"]!.toFixed(0)} ms`,
-      ...variants.slice(1).map((variant) =>
-        variant.name in medians ? (medians[variant.name]! / medians["untraced"]!).toFixed(2) : "–"
-      ),
+      `${median(all["untraced"]!).toFixed(0)} ms`,
+      ...variants.slice(1).map((variant) => {
+        const ratios = all[variant.name]?.map((time, round) => time / all["untraced"]![round]!);
+        return ratios ? median(ratios).toFixed(2) : "–";
+      }),
     ]),
   ]);
 }
@@ -242,33 +245,35 @@ function added(
 ): string[][] {
   const bases = new Set(variants.flatMap(({ name, base }) => base ?? (name === "untraced" ? name : [])));
   const times = measure(variants, cases, (variant, args) => runCase(variant, args)[0]!);
-  const cell = ({ name, base = "untraced" }: Variant, medians: Readonly<Record<string, number>>) => {
-    if (!(name in medians)) return "–";
-    return bases.has(name) ? `(${medians[name]!.toFixed(0)})` : (medians[name]! - medians[base]!).toFixed(0);
+  const cell = ({ name, base = "untraced" }: Variant, all: Readonly<Record<string, readonly number[]>>) => {
+    if (!(name in all)) return "–";
+    const time = median(all[name]!);
+    return bases.has(name) ? `(${time.toFixed(0)})` : (time - median(all[base]!)).toFixed(0);
   };
   return [
     ["", ...variants.map(({ name }) => name)],
-    ...Object.entries(times).map(([name, medians]) => [name, ...variants.map((variant) => cell(variant, medians))]),
+    ...Object.entries(times).map(([name, all]) => [name, ...variants.map((variant) => cell(variant, all))]),
   ];
 }
 
-/** Medians by case and variant, of runs taken in turn. */
+/** By case and variant, round by round: of runs taken in turn. */
 function measure<V extends Variant>(
   variants: readonly V[],
   cases: Readonly<Record<string, readonly string[]>>,
   runCase: (variant: V, args: readonly string[]) => number,
-): Record<string, Record<string, number>> {
+  turns = rounds,
+): Record<string, Record<string, number[]>> {
   for (const what of new Set(variants.flatMap(({ missing }) => missing ?? []))) console.log(`not installed: ${what}`);
-  const result: Record<string, Record<string, number>> = {};
+  const result: Record<string, Record<string, number[]>> = {};
   for (const [name, args] of Object.entries(cases).slice(0, quick ? 2 : undefined)) {
     const figures = variants.filter(({ missing }) => missing === undefined).map((variant) => ({
       variant,
       all: [] as number[],
     }));
-    for (let round = 0; round < rounds; round++) {
+    for (let round = 0; round < turns; round++) {
       for (const { variant, all } of figures) if (!round || !variant.slow) all.push(runCase(variant, args));
     }
-    result[name] = Object.fromEntries(figures.map(({ variant, all }) => [variant.name, median(all)]));
+    result[name] = Object.fromEntries(figures.map(({ variant, all }) => [variant.name, all]));
   }
   return result;
 }

@@ -92,6 +92,9 @@ typedef struct tm_jsc_site {
 #define TM_JSC_PINS 8192
 extern volatile uint64_t *tm_jsc_pins;
 
+/* Another whenever the state of a site has changed; never 0. */
+extern uint32_t tm_jsc_named;
+
 /* So many were recorded by the calling thread since it named all. */
 extern __thread uint32_t tm_jsc_unnamed __attribute__((tls_model("initial-exec")));
 
@@ -132,23 +135,30 @@ typedef enum tm_jsc_walk_end {
     TM_JSC_WALKED
 } tm_jsc_walk_end;
 
-#define TM_JSC_STEPS 128
+/*
+ * A walk, for it to be known again: a thread mostly allocates where it did before. What a walk finds follows from the words of
+ * the stack that it reads, where it begins, and from what is known of their sites until the next collection.
+ */
+#define TM_JSC_WORDS 512
+#define TM_JSC_PASTS 32 /* that a thread has; behind its frames */
 
-typedef struct tm_jsc_step {
-    uintptr_t at;
-    uint64_t code;
-    uint32_t index;
-} tm_jsc_step;
-
-/* A walk, for it to be known again: a thread mostly allocates again where it just did. Lies behind a thread's frames. */
 typedef struct tm_jsc_past {
+    const uint64_t *fp; /* NULL: there is none */
+    uintptr_t top, entry;
     uint64_t epoch;
-    uint32_t traces, sites; /* generations of the tables */
-    uint32_t limit, node;
-    uint32_t count; /* of steps; 0: there is none */
-    bool cut;       /* by the limit; the stack goes on */
-    tm_jsc_step steps[TM_JSC_STEPS];
-} tm_jsc_past;
+    uint32_t traces; /* generation of the tables: sites are cleared with them */
+    uint32_t named;  /* tm_jsc_named of then, which tells whether sites that were not named are so by now; 0: all were */
+    uint32_t limit, node, count;
+    struct {
+        uintptr_t at;
+        uint64_t word;
+    } words[TM_JSC_WORDS]; /* in the order in which they were read: where one lies follows from those before */
+} __attribute__((aligned(64))) tm_jsc_past;
+
+/* Room for the frames of a thread with a VM, and its walks; NULL: no memory. */
+uint32_t *tm_jsc_room(void);
+/* The walks of whoever had the room before are nothing to its new owner. */
+void tm_jsc_forget_walks(tm_thread *self);
 
 /* Node of the traceback of the calling thread, which has a VM. */
 tm_jsc_walk_end tm_jsc_traceback(tm_thread *self, const uint64_t *fp, uint32_t limit, uint32_t *node);

@@ -66,13 +66,13 @@ static bool attach(napi_env env, const uint64_t *fp) {
     }
     uintptr_t vm = tm_jsc_vm_of_caller(fp, self->stack_high);
     if (!vm) return false;
-    if (!self->frames) self->frames = os_map(TM_FRAMES_A_THREAD * sizeof *self->frames + sizeof(tm_jsc_past));
+    if (!self->frames) self->frames = tm_jsc_room();
     tm_jsc_thread *state = os_map(sizeof *state);
     if (!self->frames || !state) {
         if (state) os_unmap(state, sizeof *state);
         return false;
     }
-    ((tm_jsc_past *)(self->frames + TM_FRAMES_A_THREAD))->count = 0; /* it was another thread's */
+    tm_jsc_forget_walks(self);
     state->env = env;
     state->vm = vm;
     state->users = 1;

@@ -20,6 +20,12 @@ typedef struct site_slots {
     uint32_t slot[];
 } site_slots;
 
+uint32_t tm_jsc_named = 1;
+
+static void state_changed(void) {
+    if (!__atomic_add_fetch(&tm_jsc_named, 1, __ATOMIC_RELEASE)) __atomic_add_fetch(&tm_jsc_named, 1, __ATOMIC_RELEASE);
+}
+
 __thread uint32_t tm_jsc_unnamed __attribute__((tls_model("initial-exec")));
 
 static site_slots *slots;
@@ -285,6 +291,7 @@ void tm_jsc_site_resolve(uint32_t generation, uint32_t number, const uint32_t *r
             for (uint16_t i = 0; i < count; i++) site->own += !(resolved[i] & TM_FRAME_INTERNAL);
         }
         __atomic_store_n(&site->state, room ? TM_SITE_RESOLVED : TM_SITE_LOST, __ATOMIC_RELEASE);
+        state_changed();
     }
     tm_lock_drop(&sites_lock);
 }
@@ -296,6 +303,7 @@ void tm_jsc_sites_drop(uintptr_t vm) {
         sites[i].vm = 0;
         if (sites[i].state == TM_SITE_NEW) sites[i].state = TM_SITE_LOST;
     }
+    state_changed();
     tm_lock_drop(&sites_lock);
 }
 

@@ -11,19 +11,49 @@ bool tm_jsc_ready;
 
 #define AT(base, offset) (*(const volatile uint64_t *)((uintptr_t)(base) + (uintptr_t)(intptr_t)(offset)))
 
+/* ---- walks before ---- */
+
+static tm_jsc_past *pasts_of(const tm_thread *self) { return (tm_jsc_past *)(self->frames + TM_FRAMES_A_THREAD); }
+
+uint32_t *tm_jsc_room(void) { return os_map(TM_FRAMES_A_THREAD * sizeof(uint32_t) + TM_JSC_PASTS * sizeof(tm_jsc_past)); }
+
+void tm_jsc_forget_walks(tm_thread *self) {
+    for (int i = 0; i < TM_JSC_PASTS; i++) pasts_of(self)[i].fp = NULL;
+}
+
+#define DEPENDS_ON_MORE (TM_JSC_WORDS + 1) /* than words of the stack: not to be known again */
+
+/* A word of the stack that the walk depends on. */
+static inline uint64_t read_word(tm_jsc_past *past, uintptr_t at) {
+    uint64_t word = AT(at, 0);
+    if (tm_likely(past->count < TM_JSC_WORDS)) past->words[past->count] = (__typeof__(past->words[0])){at, word};
+    past->count++;
+    return word;
+}
+
+/* Lies all as it was? The words are read in order: at each, all that leads to it was found to be the same. */
+static inline bool is_same(const tm_jsc_past *past) {
+    for (uint32_t i = 0; i < past->count; i++)
+        if (AT(past->words[i].at, 0) != past->words[i].word) return false;
+    return true;
+}
+
+/* ---- the walk ---- */
+
 /*
  * The engine notes the frame it leaves JavaScript by. Some of its helpers do not, and the note is then of a frame that
  * has returned since. The native frames tell: they lead to the frame of the note, or past it to another. Libraries that
  * use the frame pointer for something else leave it open; those are called through frames that are always noted.
  */
-static bool is_stale(uintptr_t vm, const uint64_t *fp, uintptr_t top, uintptr_t high) {
-    const uint64_t *at = fp;
+static bool is_stale(tm_jsc_past *past, uintptr_t vm, const uint64_t *fp, uintptr_t top, uintptr_t high) {
+    uintptr_t at = (uintptr_t)fp;
     for (int i = 0; i < MOST_NATIVE; i++) {
-        uintptr_t next = at[0];
-        if (!tm_frame_fits(next, (uint64_t)at, 64, high)) return false;
+        uintptr_t next = read_word(past, at);
+        if (!tm_frame_fits(next, at, 64, high)) return false;
         if (next == top) return false;
-        at = (const uint64_t *)next;
+        at = next;
         if (next < top) continue;
+        past->count = DEPENDS_ON_MORE;
         uint64_t code = AT(next, tm_jsc.frame_code);
         return code && tm_jsc_is_code(vm, code, (uint32_t)(AT(next, tm_jsc.frame_count) >> 32));
     }
@@ -37,15 +67,13 @@ static bool is_internal(uint32_t frame) {
     return row->kind == TM_FRAME_SCRIPT && tm_script_at(row->owner)->flags & TM_SCRIPT_INTERNAL;
 }
 
-/* ---- the walk before ---- */
-
 /* The frame after another; 0: there is none, or it cannot be. */
-static inline uintptr_t next_frame(uintptr_t at, uintptr_t *entry, uintptr_t high, bool *end) {
-    uintptr_t next = AT(at, 0);
+static inline uintptr_t next_frame(tm_jsc_past *past, uintptr_t at, uintptr_t *entry, uintptr_t high, bool *end) {
+    uintptr_t next = read_word(past, at);
     *end = false;
     if (next == *entry) {
-        next = AT(*entry, -tm_jsc.entry_top);
-        uintptr_t before = AT(*entry, -tm_jsc.entry_entry);
+        next = read_word(past, *entry - (uintptr_t)(intptr_t)tm_jsc.entry_top);
+        uintptr_t before = read_word(past, *entry - (uintptr_t)(intptr_t)tm_jsc.entry_entry);
         *end = !next || !before;
         if (*end) return 0;
         *entry = before;
@@ -53,56 +81,37 @@ static inline uintptr_t next_frame(uintptr_t at, uintptr_t *entry, uintptr_t hig
     return tm_frame_fits(next, at, 64, high) ? next : 0;
 }
 
-static uint32_t index_at(uintptr_t at) { return (uint32_t)(AT(at, tm_jsc.frame_count) >> 32); }
-
-/* Is the stack that of the walk before? Then what it found still holds, for there was no collection in between. */
-static bool as_before(const tm_jsc_past *past, uintptr_t top, uintptr_t entry, uintptr_t high, uint64_t epoch, uint32_t limit) {
-    if (!past->count || past->epoch != epoch || past->limit != limit || past->traces != tm_traces_generation || past->sites != tm_jsc_sites_generation())
-        return false;
-    uintptr_t at = top;
-    bool end;
-    for (uint32_t i = 0;; i++) {
-        const tm_jsc_step *step = &past->steps[i];
-        uint64_t code = AT(at, tm_jsc.frame_code);
-        if (step->at != at || step->code != code || (code && step->index != index_at(at))) return false;
-        if (i + 1 == past->count && past->cut) return true;
-        at = next_frame(at, &entry, high, &end);
-        if (i + 1 == past->count) return end;
-        if (!at) return false;
-    }
+/* Where a walk is kept: what is called from several places is told by the frame that called it, too. */
+static inline tm_jsc_past *past_of(const tm_thread *self, const uint64_t *fp, uintptr_t top, uintptr_t high) {
+    uintptr_t caller = AT(top, 0);
+    uint64_t key = (uint64_t)(uintptr_t)fp * 3 + AT(top, tm_jsc.frame_count) / 2;
+    if (tm_frame_fits(caller, top, 64, high)) key += AT(caller, tm_jsc.frame_count);
+    return &pasts_of(self)[tm_hash64(key) >> 32 & (TM_JSC_PASTS - 1)];
 }
 
-tm_jsc_walk_end tm_jsc_traceback(tm_thread *self, const uint64_t *fp, uint32_t limit, uint32_t *node) {
+static tm_jsc_walk_end walk(tm_thread *self, tm_jsc_past *past, const uint64_t *fp, uintptr_t top, uintptr_t entry, uint64_t epoch, uint32_t limit, uint32_t *node) {
     uintptr_t vm = self->vm, high = self->stack_high;
-    uintptr_t top = AT(vm, tm_jsc.vm_top), entry = AT(vm, tm_jsc.vm_entry);
-    if (!top || !entry) return TM_JSC_NO_JAVASCRIPT;
-    uint64_t epoch = tm_jsc_epoch(vm);
     uint32_t *found = self->frames;
     uint32_t most = TM_FRAMES_A_THREAD, count = 0, own = 0, open = 0;
-    if (limit > most / 2) limit = most / 2;
-    if (!tm_frame_fits(top, (uint64_t)fp, 64, high) || is_stale(vm, fp, top, high)) {
+    uint32_t named = __atomic_load_n(&tm_jsc_named, __ATOMIC_ACQUIRE);
+    past->fp = NULL;
+    past->count = 0;
+    past->top = top, past->entry = entry;
+    if (is_stale(past, vm, fp, top, high)) {
         *node = tm_node(0, unknown(TM_UNKNOWN_STACK));
         return TM_JSC_WALKED;
     }
-    tm_jsc_past *past = (tm_jsc_past *)(found + TM_FRAMES_A_THREAD);
-    if (as_before(past, top, entry, high, epoch, limit)) {
-        *node = past->node;
-        return past->node ? TM_JSC_WALKED : TM_JSC_NO_JAVASCRIPT;
-    }
-    past->count = 0;
-    uint32_t steps = 0;
     uintptr_t at = top;
-    bool whole = false, cut = false;
+    bool whole = false;
     for (int step = 0; step < MOST_STEPS; step++) {
-        uint64_t code = AT(at, tm_jsc.frame_code);
-        uint32_t index = index_at(at);
-        if (steps < TM_JSC_STEPS) past->steps[steps] = (tm_jsc_step){at, code, index};
-        steps++;
+        uint64_t code = read_word(past, at + (uintptr_t)(intptr_t)tm_jsc.frame_code);
         if (code) {
+            uint32_t index = (uint32_t)(read_word(past, at + (uintptr_t)(intptr_t)tm_jsc.frame_count) >> 32);
             const tm_jsc_site *site = tm_jsc_site_of(vm, epoch, code, index);
             if (!site) {
                 found[count++] = unknown(TM_UNKNOWN_CODE);
                 own++;
+                past->count = DEPENDS_ON_MORE;
             } else if (site->state == TM_SITE_NEW) {
                 found[count++] = site->frame;
                 open++;
@@ -112,11 +121,11 @@ tm_jsc_walk_end tm_jsc_traceback(tm_thread *self, const uint64_t *fp, uint32_t l
                 own += site->own;
             }
             if (own >= limit || (open && own + open >= limit + MOST_OTHERS) || count >= most - 1) {
-                whole = cut = true;
+                whole = true;
                 break;
             }
         }
-        at = next_frame(at, &entry, high, &whole);
+        at = next_frame(past, at, &entry, high, &whole);
         if (!at) break;
     }
     if (!whole) found[count++] = unknown(TM_UNKNOWN_STACK);
@@ -131,16 +140,34 @@ tm_jsc_walk_end tm_jsc_traceback(tm_thread *self, const uint64_t *fp, uint32_t l
     uint32_t result = 0;
     while (kept) result = tm_node(result, found[--kept]);
     *node = result;
-    if (whole && !open && steps <= TM_JSC_STEPS) {
+    if (whole && past->count <= TM_JSC_WORDS) {
+        past->named = open ? named : 0;
         past->epoch = epoch;
         past->traces = tm_traces_generation;
-        past->sites = tm_jsc_sites_generation();
         past->limit = limit;
         past->node = result;
-        past->cut = cut;
-        past->count = steps;
+        past->fp = fp;
     }
     return result ? TM_JSC_WALKED : TM_JSC_NO_JAVASCRIPT;
+}
+
+tm_jsc_walk_end tm_jsc_traceback(tm_thread *self, const uint64_t *fp, uint32_t limit, uint32_t *node) {
+    uintptr_t vm = self->vm, high = self->stack_high;
+    uintptr_t top = AT(vm, tm_jsc.vm_top), entry = AT(vm, tm_jsc.vm_entry);
+    if (!top || !entry) return TM_JSC_NO_JAVASCRIPT;
+    if (limit > TM_FRAMES_A_THREAD / 2) limit = TM_FRAMES_A_THREAD / 2;
+    if (!tm_frame_fits(top, (uint64_t)fp, 64, high)) {
+        *node = tm_node(0, unknown(TM_UNKNOWN_STACK));
+        return TM_JSC_WALKED;
+    }
+    uint64_t epoch = tm_jsc_epoch(vm);
+    tm_jsc_past *past = past_of(self, fp, top, high);
+    bool known = past->fp == fp && past->top == top && past->entry == entry && past->epoch == epoch && past->limit == limit &&
+                 past->traces == tm_traces_generation &&
+                 (!past->named || past->named == __atomic_load_n(&tm_jsc_named, __ATOMIC_RELAXED)) && is_same(past);
+    if (tm_unlikely(!known)) return walk(self, past, fp, top, entry, epoch, limit, node);
+    *node = past->node;
+    return past->node ? TM_JSC_WALKED : TM_JSC_NO_JAVASCRIPT;
 }
 
 uint32_t tm_jsc_resolved_node(uint32_t node, uint32_t limit) {

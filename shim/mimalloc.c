@@ -14,7 +14,8 @@
  */
 typedef struct tm_sample {
     size_t user_bytes;
-    uint64_t tally; /* 0: not recorded */
+    uint32_t tally; /* 0: not recorded */
+    uint32_t place; /* where threads keep it */
     double blocks;  /* that it stands for */
 } tm_sample;
 
@@ -209,7 +210,7 @@ static size_t next_distance(void) {
  * pages of a size: mostly for the block that this very event is about, with what the profiler adds to it.
  * On the thread whose theap it is, inside its call of malloc, after the block was found.
  */
-#define LOOK_AT_ALL 64  /* every so many events */
+#define LOOK_AT_ALL 32 /* every so many events */
 
 static inline uintptr_t *theap_at(int32_t tls) { return *(uintptr_t **)(os_thread_pointer() + (uintptr_t)(intptr_t)tls); }
 
@@ -217,34 +218,37 @@ static void close_all(uintptr_t *theap) {
     for (int32_t i = 0; i < layout.direct_count; i++) theap[i] = layout.empty_page;
 }
 
-static inline void close_short_way(int32_t tls, const void *heap, size_t size) {
+static inline void close_short_way(uintptr_t *theap, const void *heap, size_t size) {
     static __thread uint32_t events __attribute__((tls_model("initial-exec")));
-    uintptr_t *theap = theap_at(tls);
     if ((uintptr_t)theap == layout.empty_theap || theap[layout.theap_heap / 8] != (uintptr_t)heap) return;
     size_t at = (size + sizeof(tm_header) + 7) / 8;
     bool open = at < (size_t)layout.direct_count && theap[at] != layout.empty_page;
     if (tm_unlikely(open || !(++events % LOOK_AT_ALL))) close_all(theap);
 }
 
-static inline int64_t bytes_of(double blocks, uint64_t size) { return (int64_t)(blocks * (double)size); }
-
-static inline void count(tm_thread *self, tm_tally_row *tally, double blocks, int64_t sign) {
-    __atomic_add_fetch(&tally->blocks, sign * bytes_of(blocks, TM_TALLY_ONE), __ATOMIC_RELAXED);
-    tm_account(self, sign * bytes_of(blocks, tally->size));
+static inline void close_short_ways(const void *heap, size_t size) {
+    uintptr_t *theap = theap_at(layout.tls_default), *cached = theap_at(layout.tls_cached);
+    close_short_way(theap, heap, size);
+    if (tm_unlikely(cached != theap)) close_short_way(cached, heap, size);
 }
+
+static inline int64_t bytes_of(double blocks, uint64_t size) { return blocks == 1 ? (int64_t)size : (int64_t)(blocks * (double)size); }
 
 static inline void record(tm_thread *self, tm_sample *sample, size_t size, uint64_t since, const uint64_t *fp) {
     bool cells = tm_unlikely(size == GARBAGE_REQUEST) && is_garbage(self, fp);
-    uint32_t node = cells ? garbage_node() : tm_traceback(self, fp), tally = tm_tally(node, cells ? GARBAGE_BYTES : size);
-    tm_tally_row *row = tm_tally_at(tally);
-    if (tm_unlikely(!row)) {
+    uint32_t node = cells ? garbage_node() : tm_traceback(self, fp);
+    uint64_t own_size = cells ? GARBAGE_BYTES : size;
+    tm_tally_kept *kept = tm_tally_kept_of(self, node, own_size);
+    if (tm_unlikely(!kept)) {
         __atomic_add_fetch(&lost, 1, __ATOMIC_RELAXED);
         return;
     }
-    sample->tally = tally;
+    sample->tally = kept->tally;
+    sample->place = tm_tally_place(node, own_size);
     sample->blocks = sample_bytes == 1 || !size ? 1 : (double)since / (double)size;
-    count(self, row, sample->blocks, 1);
-    tm_count(node, (uint64_t)bytes_of(sample->blocks, row->size));
+    kept->blocks += bytes_of(sample->blocks, TM_TALLY_ONE);
+    tm_account_more(self, bytes_of(sample->blocks, own_size));
+    tm_count(node, (uint64_t)bytes_of(sample->blocks, own_size));
 }
 
 static size_t on_alloc(tm_profiler *profiler, tm_sample *sample, void *block, size_t size, size_t rate, uint64_t since,
@@ -261,9 +265,9 @@ static size_t on_alloc(tm_profiler *profiler, tm_sample *sample, void *block, si
             tm_leave(self);
         }
     }
-    if (sample_bytes == 1) {
-        close_short_way(layout.tls_default, heap, size);
-        close_short_way(layout.tls_cached, heap, size);
+    if (tm_likely(sample_bytes == 1)) {
+        close_short_ways(heap, size);
+        return 1;
     }
     return next_distance();
 }
@@ -274,8 +278,11 @@ static void on_free(tm_profiler *profiler, tm_sample *sample, void *block, const
     if (!sample->tally) return;
     tm_thread *self = tm_enter();
     if (!self) return;
-    tm_tally_row *row = tm_tally_at((uint32_t)sample->tally);
-    if (tm_likely(row != NULL)) count(self, row, sample->blocks, -1);
+    tm_tally_kept *kept = tm_tally_kept_at(self, sample->place, sample->tally);
+    if (tm_likely(kept != NULL)) {
+        kept->blocks -= bytes_of(sample->blocks, TM_TALLY_ONE);
+        tm_account_less(self, bytes_of(sample->blocks, kept->size));
+    }
     tm_leave(self);
 }
 
@@ -285,7 +292,7 @@ bool tm_mimalloc_find_block(uintptr_t address, uint64_t *size, uint32_t *node) {
     if (header.tag != HEADER_TAG || (header.check ^ (address - sizeof header)) != header_key) return false;
     tm_thread *self = tm_enter();
     if (!self) return false;
-    const tm_tally_row *row = tm_tally_at((uint32_t)header.sample.tally);
+    const tm_tally_row *row = tm_tally_at(header.sample.tally);
     if (row) {
         *size = row->size;
         *node = row->node;

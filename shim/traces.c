@@ -90,6 +90,9 @@ static void index_drop(hash_index *index) {
     index->used = 0;
 }
 
+tm_tally_kept *tm_tallies_kept[TM_TALLYING_THREADS];
+#define KEPT_BYTES (TM_TALLIES_KEPT * sizeof(tm_tally_kept))
+
 static column string_ends, string_bytes, scripts, lines, frames, tiers, nodes, tallies;
 static hash_index string_index, script_index, frame_index, node_index, tally_index;
 static uint32_t tally_base = 1; /* number of the first tally: numbers are not used again */
@@ -126,6 +129,8 @@ bool tm_traces_init(void) {
 
 /* Their numbers are void, also where a block still bears one. */
 static void clear_tallies(void) {
+    for (uint32_t i = 0; i < TM_TALLYING_THREADS; i++)
+        if (tm_tallies_kept[i]) memset(tm_tallies_kept[i], 0, KEPT_BYTES);
     index_drop(&tally_index);
     tally_base += tallies.count;
     tallies.count = 0;
@@ -402,7 +407,40 @@ tm_tally_row *tm_tally_at(uint32_t tally) {
     return tally && row < tallies.count ? (tm_tally_row *)tallies.rows + row : NULL;
 }
 
+static void add_kept(tm_tally_kept *kept) {
+    tm_tally_row *row = kept->blocks ? tm_tally_at(kept->tally) : NULL;
+    if (row) __atomic_add_fetch(&row->blocks, kept->blocks, __ATOMIC_RELAXED);
+    kept->blocks = 0;
+}
+
+/* A thread that takes the record of one that is gone goes on with what that had kept. */
+static tm_tally_kept *keep(const tm_thread *self, uint32_t tally, uint32_t node, uint64_t size) {
+    tm_tally_kept **own = &tm_tallies_kept[self->index];
+    if (!*own) *own = os_map(KEPT_BYTES);
+    if (!*own) return NULL;
+    tm_tally_kept *kept = *own + tm_tally_place(node, size);
+    add_kept(kept);
+    *kept = (tm_tally_kept){.size = size, .node = node, .tally = tally};
+    return kept;
+}
+
+tm_tally_kept *tm_tally_keep(const tm_thread *self, uint32_t node, uint64_t size) {
+    uint32_t tally = tm_tally(node, size);
+    return tally ? keep(self, tally, node, size) : NULL;
+}
+
+tm_tally_kept *tm_tally_keep_number(const tm_thread *self, uint32_t tally) {
+    const tm_tally_row *row = tm_tally_at(tally);
+    return row ? keep(self, tally, row->node, row->size) : NULL;
+}
+
+static void add_all_kept(void) {
+    for (uint32_t i = 0; i < TM_TALLYING_THREADS; i++)
+        for (uint32_t k = 0; tm_tallies_kept[i] && k < TM_TALLIES_KEPT; k++) add_kept(tm_tallies_kept[i] + k);
+}
+
 void tm_tallies_each(void (*each)(uint64_t, uint32_t, double, void *), void *context) {
+    add_all_kept();
     const tm_tally_row *rows = tallies.rows;
     for (uint32_t i = 0; i < tallies.count; i++)
         if (rows[i].blocks > 0) each(rows[i].size, rows[i].node, (double)rows[i].blocks / TM_TALLY_ONE, context);

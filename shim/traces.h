@@ -6,6 +6,7 @@
 #define TM_TRACES_H
 
 #include "arena.h"
+#include "thread.h"
 #include "tracemalloc.h"
 
 /* Raw frames as the walker hands them about: the frame's index, and this bit for frames of the runtime itself. */
@@ -70,8 +71,49 @@ typedef struct tm_tally_row {
 
 /* Never 0, but when there is no memory. A number loses its meaning with the node's; it is not given out again. */
 uint32_t tm_tally(uint32_t node, uint64_t size);
-/* NULL: the number is 0 or has no meaning any more. Rows are changed by atomic additions. */
+/* NULL: the number is 0 or has no meaning any more. How many blocks it has, only tm_tallies_each() says. */
 tm_tally_row *tm_tally_at(uint32_t tally);
+
+/*
+ * Counting in a tally takes an instruction that others may have to wait for, and finding it takes a table that all share. So
+ * a thread keeps those that it came across last, and what it has counted in them: that is added when another takes the place
+ * of one, and to all when they are read.
+ */
+#define TM_TALLIES_KEPT 128 /* a page of them */
+
+typedef struct tm_tally_kept {
+    uint64_t size;
+    int64_t blocks; /* not yet added */
+    uint32_t node, tally; /* 0: none is kept here */
+} __attribute__((aligned(32))) tm_tally_kept;
+
+#define TM_TALLYING_THREADS 16384 /* as many as have records; by their index */
+extern tm_tally_kept *tm_tallies_kept[TM_TALLYING_THREADS];
+
+/* Where a tally is kept, by what it is of. */
+static inline uint32_t tm_tally_place(uint32_t node, uint64_t size) {
+    return (uint32_t)((node * 31 + size) * 0x9E3779B97F4A7C15ull >> 57);
+}
+_Static_assert(TM_TALLIES_KEPT == 1 << (64 - 57), "there are as many places");
+
+/* The tally of tm_tally(), and keeps it; NULL: no memory. In a hook. */
+tm_tally_kept *tm_tally_keep(const tm_thread *self, uint32_t node, uint64_t size);
+/* The same by number; NULL also if the number has no meaning any more. */
+tm_tally_kept *tm_tally_keep_number(const tm_thread *self, uint32_t tally);
+
+static inline tm_tally_kept *tm_tally_kept_of(const tm_thread *self, uint32_t node, uint64_t size) {
+    tm_tally_kept *own = tm_tallies_kept[self->index];
+    if (tm_unlikely(!own)) return tm_tally_keep(self, node, size);
+    own += tm_tally_place(node, size);
+    return tm_likely(own->node == node && own->size == size && own->tally) ? own : tm_tally_keep(self, node, size);
+}
+
+static inline tm_tally_kept *tm_tally_kept_at(const tm_thread *self, uint32_t place, uint32_t tally) {
+    tm_tally_kept *own = tm_tallies_kept[self->index];
+    if (tm_unlikely(!own)) return tm_tally_keep_number(self, tally);
+    own += place % TM_TALLIES_KEPT;
+    return tm_likely(own->tally == tally) ? own : tm_tally_keep_number(self, tally);
+}
 
 /* With the gate closed: those in which there are blocks. */
 void tm_tallies_each(void (*each)(uint64_t size, uint32_t node, double blocks, void *context), void *context);

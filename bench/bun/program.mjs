@@ -1,6 +1,4 @@
 /** `program.mjs NAME WAY`: prints the milliseconds of processor time that a program takes, traced that way. */
-import { dlopen } from "bun:ffi";
-
 const [name, way] = process.argv.slice(2);
 let done = 0;
 
@@ -58,10 +56,8 @@ const run = programs[name];
 await run();
 if (way !== "untraced") {
   const { start } = await import("../../mod.ts");
-  const { symbols } = dlopen(process.env.SHIM, { tracemalloc_mimalloc_sample: { args: ["u64"], returns: "void" } });
   const kib = /^(\d+) KiB/.exec(way)?.[1];
-  symbols.tracemalloc_mimalloc_sample(kib ? Number(kib) * 1024 : 1);
-  start(way === "25 frames" ? 25 : 1);
+  start(way === "25 frames" ? 25 : 1, kib ? { sampleBytes: Number(kib) * 1024 } : {});
   await run();
 }
 const begin = process.cpuUsage();

@@ -130,17 +130,12 @@ size_t tm_jsc_sites_bytes(void);
 
 /* ---- jsc_walk.c ---- */
 
-typedef enum tm_jsc_walk_end {
-    TM_JSC_NO_JAVASCRIPT, /* none on the stack now */
-    TM_JSC_WALKED
-} tm_jsc_walk_end;
-
 /*
  * A walk, for it to be known again: a thread mostly allocates where it did before. What a walk finds follows from the words of
  * the stack that it reads, where it begins, and from what is known of their sites until the next collection.
  */
 #define TM_JSC_WORDS 512
-#define TM_JSC_PASTS 32 /* that a thread has; behind its frames */
+#define TM_JSC_PASTS 32 /* that a thread has, behind its frames; one more is for no JavaScript at all */
 
 typedef struct tm_jsc_past {
     const uint64_t *fp; /* NULL: there is none */
@@ -160,8 +155,10 @@ uint32_t *tm_jsc_room(void);
 /* The walks of whoever had the room before are nothing to its new owner. */
 void tm_jsc_forget_walks(tm_thread *self);
 
-/* Node of the traceback of the calling thread, which has a VM. */
-tm_jsc_walk_end tm_jsc_traceback(tm_thread *self, const uint64_t *fp, uint32_t limit, uint32_t *node);
+/* Node of the traceback of the calling thread, which has a VM: of the native caller, where there is no JavaScript. */
+uint32_t tm_jsc_traceback(tm_thread *self, const uint64_t *fp, uint32_t limit);
+/* The same if it was walked before, and soon; else 0. */
+uint32_t tm_jsc_known(const tm_thread *self, const uint64_t *fp, uint32_t limit);
 /* The node with what is resolved by now in place of its sites. */
 uint32_t tm_jsc_resolved_node(uint32_t node, uint32_t limit);
 

@@ -15,10 +15,10 @@ bool tm_jsc_ready;
 
 static tm_jsc_past *pasts_of(const tm_thread *self) { return (tm_jsc_past *)(self->frames + TM_FRAMES_A_THREAD); }
 
-uint32_t *tm_jsc_room(void) { return os_map(TM_FRAMES_A_THREAD * sizeof(uint32_t) + TM_JSC_PASTS * sizeof(tm_jsc_past)); }
+uint32_t *tm_jsc_room(void) { return os_map(TM_FRAMES_A_THREAD * sizeof(uint32_t) + (TM_JSC_PASTS + 1) * sizeof(tm_jsc_past)); }
 
 void tm_jsc_forget_walks(tm_thread *self) {
-    for (int i = 0; i < TM_JSC_PASTS; i++) pasts_of(self)[i].fp = NULL;
+    for (int i = 0; i <= TM_JSC_PASTS; i++) pasts_of(self)[i].fp = NULL;
 }
 
 #define DEPENDS_ON_MORE (TM_JSC_WORDS + 1) /* than words of the stack: not to be known again */
@@ -89,7 +89,7 @@ static inline tm_jsc_past *past_of(const tm_thread *self, const uint64_t *fp, ui
     return &pasts_of(self)[tm_hash64(key) >> 32 & (TM_JSC_PASTS - 1)];
 }
 
-static tm_jsc_walk_end walk(tm_thread *self, tm_jsc_past *past, const uint64_t *fp, uintptr_t top, uintptr_t entry, uint64_t epoch, uint32_t limit, uint32_t *node) {
+static uint32_t walk(tm_thread *self, tm_jsc_past *past, const uint64_t *fp, uintptr_t top, uintptr_t entry, uint64_t epoch, uint32_t limit) {
     uintptr_t vm = self->vm, high = self->stack_high;
     uint32_t *found = self->frames;
     uint32_t most = TM_FRAMES_A_THREAD, count = 0, own = 0, open = 0;
@@ -97,10 +97,7 @@ static tm_jsc_walk_end walk(tm_thread *self, tm_jsc_past *past, const uint64_t *
     past->fp = NULL;
     past->count = 0;
     past->top = top, past->entry = entry;
-    if (is_stale(past, vm, fp, top, high)) {
-        *node = tm_node(0, unknown(TM_UNKNOWN_STACK));
-        return TM_JSC_WALKED;
-    }
+    if (is_stale(past, vm, fp, top, high)) return tm_node(0, unknown(TM_UNKNOWN_STACK));
     uintptr_t at = top;
     bool whole = false;
     for (int step = 0; step < MOST_STEPS; step++) {
@@ -139,7 +136,7 @@ static tm_jsc_walk_end walk(tm_thread *self, tm_jsc_past *past, const uint64_t *
     }
     uint32_t result = 0;
     while (kept) result = tm_node(result, found[--kept]);
-    *node = result;
+    if (!result) result = tm_node(0, tm_frame_native(read_word(past, (uintptr_t)(fp + 1))));
     if (whole && past->count <= TM_JSC_WORDS) {
         past->named = open ? named : 0;
         past->epoch = epoch;
@@ -148,26 +145,47 @@ static tm_jsc_walk_end walk(tm_thread *self, tm_jsc_past *past, const uint64_t *
         past->node = result;
         past->fp = fp;
     }
-    return result ? TM_JSC_WALKED : TM_JSC_NO_JAVASCRIPT;
+    return result;
 }
 
-tm_jsc_walk_end tm_jsc_traceback(tm_thread *self, const uint64_t *fp, uint32_t limit, uint32_t *node) {
+/* The place of a walk, if it is one with JavaScript, and whether it is as it was. */
+static inline bool look(const tm_thread *self, const uint64_t *fp, uint32_t limit, uintptr_t *top, uintptr_t *entry, uint64_t *epoch, tm_jsc_past **past) {
     uintptr_t vm = self->vm, high = self->stack_high;
-    uintptr_t top = AT(vm, tm_jsc.vm_top), entry = AT(vm, tm_jsc.vm_entry);
-    if (!top || !entry) return TM_JSC_NO_JAVASCRIPT;
-    if (limit > TM_FRAMES_A_THREAD / 2) limit = TM_FRAMES_A_THREAD / 2;
-    if (!tm_frame_fits(top, (uint64_t)fp, 64, high)) {
-        *node = tm_node(0, unknown(TM_UNKNOWN_STACK));
-        return TM_JSC_WALKED;
+    *top = AT(vm, tm_jsc.vm_top), *entry = AT(vm, tm_jsc.vm_entry);
+    if (!*top || !*entry) {
+        *past = pasts_of(self) + TM_JSC_PASTS;
+        return (*past)->fp && (*past)->top == fp[1] && (*past)->traces == tm_traces_generation;
     }
-    uint64_t epoch = tm_jsc_epoch(vm);
-    tm_jsc_past *past = past_of(self, fp, top, high);
-    bool known = past->fp == fp && past->top == top && past->entry == entry && past->epoch == epoch && past->limit == limit &&
-                 past->traces == tm_traces_generation &&
-                 (!past->named || past->named == __atomic_load_n(&tm_jsc_named, __ATOMIC_RELAXED)) && is_same(past);
-    if (tm_unlikely(!known)) return walk(self, past, fp, top, entry, epoch, limit, node);
-    *node = past->node;
-    return past->node ? TM_JSC_WALKED : TM_JSC_NO_JAVASCRIPT;
+    *past = NULL;
+    if (tm_unlikely(!tm_frame_fits(*top, (uint64_t)fp, 64, high))) return false;
+    *epoch = tm_jsc_epoch(vm);
+    *past = past_of(self, fp, *top, high);
+    const tm_jsc_past *p = *past;
+    return p->fp == fp && p->top == *top && p->entry == *entry && p->epoch == *epoch && p->limit == limit && p->traces == tm_traces_generation &&
+           (!p->named || p->named == __atomic_load_n(&tm_jsc_named, __ATOMIC_RELAXED)) && is_same(p);
+}
+
+static uint32_t least(uint32_t limit) { return limit < TM_FRAMES_A_THREAD / 2 ? limit : TM_FRAMES_A_THREAD / 2; }
+
+uint32_t tm_jsc_known(const tm_thread *self, const uint64_t *fp, uint32_t limit) {
+    uintptr_t top, entry;
+    uint64_t epoch = 0;
+    tm_jsc_past *past;
+    return look(self, fp, least(limit), &top, &entry, &epoch, &past) ? past->node : 0;
+}
+
+uint32_t tm_jsc_traceback(tm_thread *self, const uint64_t *fp, uint32_t limit) {
+    uintptr_t top, entry;
+    uint64_t epoch = 0;
+    tm_jsc_past *past;
+    limit = least(limit);
+    if (look(self, fp, limit, &top, &entry, &epoch, &past)) return past->node;
+    if (!past) return tm_node(0, unknown(TM_UNKNOWN_STACK));
+    if (top && entry) return walk(self, past, fp, top, entry, epoch, limit);
+    past->fp = fp;
+    past->top = fp[1];
+    past->traces = tm_traces_generation;
+    return past->node = tm_node(0, tm_frame_native(fp[1]));
 }
 
 uint32_t tm_jsc_resolved_node(uint32_t node, uint32_t limit) {

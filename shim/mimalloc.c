@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "jsc.h"
 #include "traces.h"
 #include "unwind.h"
 
@@ -43,7 +44,7 @@ typedef struct tm_profiler {
 #define RUNNING 1u
 
 volatile bool tm_mimalloc_ready;
-static tm_mimalloc_layout layout;
+static tm_mimalloc_layout layout __attribute__((aligned(64))); /* what each call reads lies in its first line */
 static bool installed;
 static uint64_t header_key; /* 0: no block was seen yet */
 static uint64_t lost;
@@ -212,7 +213,7 @@ static size_t next_distance(void) {
  */
 #define LOOK_AT_ALL 32 /* every so many events */
 
-static inline uintptr_t *theap_at(int32_t tls) { return *(uintptr_t **)(os_thread_pointer() + (uintptr_t)(intptr_t)tls); }
+static inline uintptr_t *theap_at(uintptr_t thread, int32_t tls) { return *(uintptr_t **)(thread + (uintptr_t)(intptr_t)tls); }
 
 static void close_all(uintptr_t *theap) {
     for (int32_t i = 0; i < layout.direct_count; i++) theap[i] = layout.empty_page;
@@ -227,16 +228,23 @@ static inline void close_short_way(uintptr_t *theap, const void *heap, size_t si
 }
 
 static inline void close_short_ways(const void *heap, size_t size) {
-    uintptr_t *theap = theap_at(layout.tls_default), *cached = theap_at(layout.tls_cached);
+    uintptr_t thread = os_thread_pointer();
+    uintptr_t *theap = theap_at(thread, layout.tls_default), *cached = theap_at(thread, layout.tls_cached);
     close_short_way(theap, heap, size);
     if (tm_unlikely(cached != theap)) close_short_way(cached, heap, size);
 }
 
 static inline int64_t bytes_of(double blocks, uint64_t size) { return blocks == 1 ? (int64_t)size : (int64_t)(blocks * (double)size); }
 
+/* Is JavaScript looked for on this thread, and on its own stack? */
+static inline bool is_walked(const tm_thread *self, const uint64_t *fp) {
+    return tm_jsc_ready && self->vm && (uintptr_t)fp >= self->stack_low && (uintptr_t)fp < self->stack_high;
+}
+
 static inline void record(tm_thread *self, tm_sample *sample, size_t size, uint64_t since, const uint64_t *fp) {
     bool cells = tm_unlikely(size == GARBAGE_REQUEST) && is_garbage(self, fp);
-    uint32_t node = cells ? garbage_node() : tm_traceback(self, fp);
+    uint32_t node = cells ? garbage_node() : tm_likely(is_walked(self, fp)) ? tm_jsc_known(self, fp, tm_traceback_limit) : 0;
+    if (tm_unlikely(!node)) node = tm_traceback(self, fp);
     uint64_t own_size = cells ? GARBAGE_BYTES : size;
     tm_tally_kept *kept = tm_tally_kept_of(self, node, own_size);
     if (tm_unlikely(!kept)) {
@@ -334,7 +342,7 @@ static void install(uint64_t bytes) {
     exchange(layout.subprocess, layout.subprocess_profiler, NULL, &ours);
     tm_mimalloc_each_heap(&layout, hang_in, NULL);
     /* This thread begins at once, the others within a thousand of their calls. */
-    uintptr_t *theap = theap_at(layout.tls_default);
+    uintptr_t *theap = theap_at(os_thread_pointer(), layout.tls_default);
     if ((uintptr_t)theap == layout.empty_theap) return;
     if (bytes == 1) close_all(theap);
     __atomic_store_n((int64_t *)((uintptr_t)theap + (uintptr_t)layout.theap_limit), -1, __ATOMIC_RELEASE);

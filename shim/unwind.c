@@ -109,8 +109,7 @@ uint32_t tm_traceback_anew(tm_thread *self, const uint64_t *fp) {
     uint32_t node;
     if (tm_unlikely(tm_mixed_stacks) && !tm_jsc_ready)
         return tm_v8_traceback(self, fp, tm_traceback_limit, &node) == TM_V8_WALKED ? node : native_node(self, fp);
-    if (tm_jsc_ready)
-        return tm_jsc_traceback(self, fp, tm_traceback_limit, &node) == TM_JSC_WALKED ? node : tm_node(0, tm_frame_native(fp[1]));
+    if (tm_jsc_ready) return tm_jsc_traceback(self, fp, tm_traceback_limit);
     switch (tm_v8_traceback(self, fp, tm_traceback_limit, &node)) {
     case TM_V8_WALKED: return node;
     case TM_V8_NO_ISOLATE: return (node = tm_task_node(self, fp)) ? node : thread_node(self);

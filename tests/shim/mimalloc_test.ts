@@ -62,6 +62,10 @@ for (const bun of buns) {
       assertEquals(ask("workers"), { early: 1000, late: 1000 });
     });
 
+    await context.test("blocks that another thread frees, of more sizes than a thread keeps in mind", () => {
+      assertEquals(ask("given"), Array(9).fill(0));
+    });
+
     await context.test("a block by its address", () => {
       assertEquals(ask("address"), [54_321, 77, null, null]);
     });

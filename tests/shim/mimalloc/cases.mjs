@@ -105,6 +105,48 @@ const cases = {
     return result;
   },
 
+  /**
+   * More sizes than a thread keeps in mind, from two threads by turns, given away and freed by the other: at each step, how
+   * many sizes have not the number of blocks that there are.
+   */
+  async given() {
+    const sizes = Array.from({ length: 400 }, (_, i) => 60_001 + 16 * i);
+    const wrong = (expected) => {
+      const found = new Map();
+      for (const { size, blocks } of rows()) found.set(size, (found.get(size) ?? 0) + blocks);
+      return sizes.filter((size) => (found.get(size) ?? 0) !== expected).length;
+    };
+    const worker = new Worker(
+      "const { parentPort } = require('node:worker_threads'); let kept = [];" +
+        "parentPort.on('message', (message) => {" +
+        " if (message.take) kept.push(...message.take);" +
+        " if (message.make) for (const size of message.make) kept.push(new ArrayBuffer(size));" +
+        " if (message.drop) { kept = []; Bun.gc(true); }" +
+        " setTimeout(() => { if (message.drop) Bun.gc(true); parentPort.postMessage(1); }, 1); });",
+      { eval: true },
+    );
+    const ask = (message, give = []) =>
+      new Promise((done) => {
+        worker.once("message", done);
+        worker.postMessage(message, give);
+      });
+    await ask({ make: Array(2000).fill(1000) }); // it looks at the profiler within a thousand
+    const result = [];
+    for (let round = 0; round < 3; round++) {
+      for (let i = 0; i < 2; i++) { for (const size of sizes) kept.push(new ArrayBuffer(size)); }
+      result.push(wrong(2));
+      const give = kept;
+      kept = [];
+      await ask({ take: give, make: sizes }, give);
+      result.push(wrong(3));
+      await ask({ drop: true });
+      await collect();
+      result.push(wrong(0));
+    }
+    await worker.terminate();
+    return result;
+  },
+
   address() {
     const traced = new ArrayBuffer(54_321), small = new ArrayBuffer(77);
     const found = [rowAt(traced)?.size, rowAt(small)?.size];

@@ -251,12 +251,14 @@ static inline void record(tm_thread *self, tm_sample *sample, size_t size, uint6
         __atomic_add_fetch(&lost, 1, __ATOMIC_RELAXED);
         return;
     }
+    double blocks = sample_bytes == 1 || !size ? 1 : (double)since / (double)size;
+    int64_t bytes = bytes_of(blocks, own_size);
     sample->tally = kept->tally;
     sample->place = tm_tally_place(node, own_size);
-    sample->blocks = sample_bytes == 1 || !size ? 1 : (double)since / (double)size;
-    kept->blocks += bytes_of(sample->blocks, TM_TALLY_ONE);
-    tm_account_more(self, bytes_of(sample->blocks, own_size));
-    tm_count(node, (uint64_t)bytes_of(sample->blocks, own_size));
+    sample->blocks = blocks;
+    kept->blocks += bytes_of(blocks, TM_TALLY_ONE);
+    tm_account_more(self, bytes);
+    tm_count(node, (uint64_t)bytes);
 }
 
 static size_t on_alloc(tm_profiler *profiler, tm_sample *sample, void *block, size_t size, size_t rate, uint64_t since,

@@ -173,6 +173,7 @@ size_t tm_traces_bytes(void) {
     size_t bytes = index_bytes(&string_index) + index_bytes(&script_index) + index_bytes(&frame_index) + index_bytes(&node_index) +
                    index_bytes(&tally_index);
     for (size_t i = 0; i < sizeof all / sizeof *all; i++) bytes += all[i]->count * all[i]->row_bytes;
+    for (size_t i = 0; i < TM_TALLYING_THREADS; i++) bytes += tm_tallies_kept[i] ? KEPT_BYTES : 0;
     return bytes;
 }
 

@@ -133,7 +133,7 @@ const cases = {
     await ask({ make: Array(2000).fill(1000) }); // it looks at the profiler within a thousand
     const result = [];
     for (let round = 0; round < 3; round++) {
-      for (let i = 0; i < 2; i++) { for (const size of sizes) kept.push(new ArrayBuffer(size)); }
+      for (let i = 0; i < 2; i++) for (const size of sizes) kept.push(new ArrayBuffer(size));
       result.push(wrong(2));
       const give = kept;
       kept = [];

@@ -288,10 +288,14 @@ static void on_free(tm_profiler *profiler, tm_sample *sample, void *block, const
     if (!sample->tally) return;
     tm_thread *self = tm_enter();
     if (!self) return;
+    double blocks = sample->blocks;
+    uint64_t size;
     tm_tally_kept *kept = tm_tally_kept_at(self, sample->place, sample->tally);
     if (tm_likely(kept != NULL)) {
-        kept->blocks -= bytes_of(sample->blocks, TM_TALLY_ONE);
-        tm_account_less(self, bytes_of(sample->blocks, kept->size));
+        kept->blocks -= bytes_of(blocks, TM_TALLY_ONE);
+        tm_account_less(self, bytes_of(blocks, kept->size));
+    } else if (tm_tally_count(sample->tally, -bytes_of(blocks, TM_TALLY_ONE), &size)) {
+        tm_account_less(self, bytes_of(blocks, size));
     }
     tm_leave(self);
 }

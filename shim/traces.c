@@ -90,8 +90,16 @@ static void index_drop(hash_index *index) {
     index->used = 0;
 }
 
-tm_tally_kept *tm_tallies_kept[TM_TALLYING_THREADS];
+__thread tm_tally_kept *tm_tallies_kept __attribute__((tls_model("initial-exec")));
+
+/* By the threads' records: whoever takes the record of a thread that is gone goes on with what that had kept. */
+#define MOST_KEEPERS 16384
 #define KEPT_BYTES (TM_TALLIES_KEPT * sizeof(tm_tally_kept))
+static struct {
+    const tm_thread *record;
+    tm_tally_kept *kept;
+} keepers[MOST_KEEPERS];
+static uint32_t keeper_count;
 
 static column string_ends, string_bytes, scripts, lines, frames, tiers, nodes, tallies;
 static hash_index string_index, script_index, frame_index, node_index, tally_index;
@@ -129,8 +137,7 @@ bool tm_traces_init(void) {
 
 /* Their numbers are void, also where a block still bears one. */
 static void clear_tallies(void) {
-    for (uint32_t i = 0; i < TM_TALLYING_THREADS; i++)
-        if (tm_tallies_kept[i]) memset(tm_tallies_kept[i], 0, KEPT_BYTES);
+    for (uint32_t i = 0; i < keeper_count; i++) memset(keepers[i].kept, 0, KEPT_BYTES);
     index_drop(&tally_index);
     tally_base += tallies.count;
     tallies.count = 0;
@@ -173,8 +180,7 @@ size_t tm_traces_bytes(void) {
     size_t bytes = index_bytes(&string_index) + index_bytes(&script_index) + index_bytes(&frame_index) + index_bytes(&node_index) +
                    index_bytes(&tally_index);
     for (size_t i = 0; i < sizeof all / sizeof *all; i++) bytes += all[i]->count * all[i]->row_bytes;
-    for (size_t i = 0; i < TM_TALLYING_THREADS; i++) bytes += tm_tallies_kept[i] ? KEPT_BYTES : 0;
-    return bytes;
+    return bytes + __atomic_load_n(&keeper_count, __ATOMIC_RELAXED) * KEPT_BYTES;
 }
 
 /* ---- strings ---- */
@@ -408,18 +414,38 @@ tm_tally_row *tm_tally_at(uint32_t tally) {
     return tally && row < tallies.count ? (tm_tally_row *)tallies.rows + row : NULL;
 }
 
+bool tm_tally_count(uint32_t tally, int64_t blocks, uint64_t *size) {
+    tm_tally_row *row = tm_tally_at(tally);
+    if (!row) return false;
+    __atomic_add_fetch(&row->blocks, blocks, __ATOMIC_RELAXED);
+    *size = row->size;
+    return true;
+}
+
 static void add_kept(tm_tally_kept *kept) {
-    tm_tally_row *row = kept->blocks ? tm_tally_at(kept->tally) : NULL;
-    if (row) __atomic_add_fetch(&row->blocks, kept->blocks, __ATOMIC_RELAXED);
+    uint64_t size;
+    if (kept->blocks) tm_tally_count(kept->tally, kept->blocks, &size);
     kept->blocks = 0;
 }
 
-/* A thread that takes the record of one that is gone goes on with what that had kept. */
+static tm_tally_kept *own_places(const tm_thread *self) {
+    if (tm_likely(tm_tallies_kept != NULL)) return tm_tallies_kept;
+    tm_lock_take(&traces_lock);
+    uint32_t i = 0;
+    while (i < keeper_count && keepers[i].record != self) i++;
+    if (i == keeper_count && i < MOST_KEEPERS && (keepers[i].kept = os_map(KEPT_BYTES))) {
+        keepers[i].record = self;
+        keeper_count++;
+    }
+    tm_tallies_kept = i < keeper_count ? keepers[i].kept : NULL;
+    tm_lock_drop(&traces_lock);
+    return tm_tallies_kept;
+}
+
 static tm_tally_kept *keep(const tm_thread *self, uint32_t tally, uint32_t node, uint64_t size) {
-    tm_tally_kept **own = &tm_tallies_kept[self->index];
-    if (!*own) *own = os_map(KEPT_BYTES);
-    if (!*own) return NULL;
-    tm_tally_kept *kept = *own + tm_tally_place(node, size);
+    tm_tally_kept *kept = own_places(self);
+    if (!kept) return NULL;
+    kept += tm_tally_place(node, size);
     add_kept(kept);
     *kept = (tm_tally_kept){.size = size, .node = node, .tally = tally};
     return kept;
@@ -436,8 +462,8 @@ tm_tally_kept *tm_tally_keep_number(const tm_thread *self, uint32_t tally) {
 }
 
 static void add_all_kept(void) {
-    for (uint32_t i = 0; i < TM_TALLYING_THREADS; i++)
-        for (uint32_t k = 0; tm_tallies_kept[i] && k < TM_TALLIES_KEPT; k++) add_kept(tm_tallies_kept[i] + k);
+    for (uint32_t i = 0; i < keeper_count; i++)
+        for (uint32_t k = 0; k < TM_TALLIES_KEPT; k++) add_kept(keepers[i].kept + k);
 }
 
 void tm_tallies_each(void (*each)(uint64_t, uint32_t, double, void *), void *context) {

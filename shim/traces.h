@@ -87,8 +87,8 @@ typedef struct tm_tally_kept {
     uint32_t node, tally; /* 0: none is kept here */
 } __attribute__((aligned(32))) tm_tally_kept;
 
-#define TM_TALLYING_THREADS 16384 /* as many as have records; by their index */
-extern tm_tally_kept *tm_tallies_kept[TM_TALLYING_THREADS];
+/* The calling thread's; NULL: it has none yet, or there was no memory. */
+extern __thread tm_tally_kept *tm_tallies_kept __attribute__((tls_model("initial-exec")));
 
 /* Where a tally is kept, by what it is of. */
 static inline uint32_t tm_tally_place(uint32_t node, uint64_t size) {
@@ -100,16 +100,18 @@ _Static_assert(TM_TALLIES_KEPT == 1 << (64 - 57), "there are as many places");
 tm_tally_kept *tm_tally_keep(const tm_thread *self, uint32_t node, uint64_t size);
 /* The same by number; NULL also if the number has no meaning any more. */
 tm_tally_kept *tm_tally_keep_number(const tm_thread *self, uint32_t tally);
+/* Counts without keeping. False: the number has no meaning any more. */
+bool tm_tally_count(uint32_t tally, int64_t blocks, uint64_t *size);
 
 static inline tm_tally_kept *tm_tally_kept_of(const tm_thread *self, uint32_t node, uint64_t size) {
-    tm_tally_kept *own = tm_tallies_kept[self->index];
+    tm_tally_kept *own = tm_tallies_kept;
     if (tm_unlikely(!own)) return tm_tally_keep(self, node, size);
     own += tm_tally_place(node, size);
     return tm_likely(own->node == node && own->size == size && own->tally) ? own : tm_tally_keep(self, node, size);
 }
 
 static inline tm_tally_kept *tm_tally_kept_at(const tm_thread *self, uint32_t place, uint32_t tally) {
-    tm_tally_kept *own = tm_tallies_kept[self->index];
+    tm_tally_kept *own = tm_tallies_kept;
     if (tm_unlikely(!own)) return tm_tally_keep_number(self, tally);
     own += place % TM_TALLIES_KEPT;
     return tm_likely(own->tally == tally) ? own : tm_tally_keep_number(self, tally);

@@ -108,7 +108,6 @@ static uint32_t walk(tm_thread *self, tm_jsc_past *past, const uint64_t *fp, uin
             if (!site) {
                 found[count++] = unknown(TM_UNKNOWN_CODE);
                 own++;
-                past->count = DEPENDS_ON_MORE;
             } else if (site->state == TM_SITE_NEW) {
                 found[count++] = site->frame;
                 open++;

@@ -50,8 +50,9 @@ static void close_empty(tm_nursery *nursery, uint32_t again) {
 
 /* By the thread whose place it is, or with the gate closed. `missed`: a block there was freed, which the tracer did not see. */
 static void move_to_table(tm_thread *owner, tm_place *place, uintptr_t missed) {
-    uint64_t address = __atomic_load_n(&place->address, __ATOMIC_ACQUIRE);
-    if (!address || !__atomic_compare_exchange_n(&place->address, &address, address | TM_MOVES, false, __ATOMIC_ACQUIRE, __ATOMIC_ACQUIRE))
+    uint64_t found = __atomic_load_n(&place->address, __ATOMIC_ACQUIRE);
+    uint64_t address = found & ~TM_MOVES; /* with the gate closed: its thread was interrupted for good while it did this */
+    if (!address || !__atomic_compare_exchange_n(&place->address, &found, address | TM_MOVES, false, __ATOMIC_ACQUIRE, __ATOMIC_ACQUIRE))
         return; /* another thread has just freed it */
     uint64_t block = __atomic_load_n(&place->block, __ATOMIC_RELAXED);
     tm_account_less(owner, (int64_t)tm_place_size(block));

@@ -7,7 +7,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -21,37 +20,54 @@
 typedef struct file {
     uintptr_t base; /* where it is loaded: what it is known by */
     uintptr_t bias; /* what its addresses are counted from */
-    const uint8_t *bytes;
-    size_t size;
-    const ElfW(Sym) *symbols; /* NULL: it has no table */
-    size_t count;
-    const char *strings;
+    /* Copies: a file that is mapped can be cut meanwhile, and then to look at it is fatal. */
+    ElfW(Sym) *symbols; /* NULL: it has no table */
+    size_t symbols_size;
+    char *strings;
     size_t strings_size;
 } file;
 
 static file files[MOST_FILES];
 static size_t file_count;
 
-static bool lies_within(const file *f, uint64_t offset, uint64_t bytes) { return offset <= f->size && bytes <= f->size - offset; }
-
-static void find_table(file *f) {
-    const ElfW(Ehdr) *header = (const void *)f->bytes;
-    if (!lies_within(f, 0, sizeof *header) || memcmp(header->e_ident, ELFMAG, SELFMAG)) return;
-    if (header->e_shentsize != sizeof(ElfW(Shdr)) || header->e_shoff & 7) return;
-    if (!lies_within(f, header->e_shoff, (uint64_t)header->e_shnum * sizeof(ElfW(Shdr)))) return;
-    f->bias = header->e_type == ET_EXEC ? 0 : f->base;
-    const ElfW(Shdr) *sections = (const void *)(f->bytes + header->e_shoff);
-    for (unsigned i = 0; i < header->e_shnum; i++) {
-        const ElfW(Shdr) *table = &sections[i];
-        if (table->sh_type != SHT_SYMTAB || table->sh_link >= header->e_shnum || table->sh_offset & 7) continue;
-        const ElfW(Shdr) *strings = &sections[table->sh_link];
-        if (!lies_within(f, table->sh_offset, table->sh_size) || !lies_within(f, strings->sh_offset, strings->sh_size)) continue;
-        if (!strings->sh_size || f->bytes[strings->sh_offset + strings->sh_size - 1]) continue;
-        f->symbols = (const void *)(f->bytes + table->sh_offset);
-        f->count = table->sh_size / sizeof *f->symbols;
-        f->strings = (const char *)f->bytes + strings->sh_offset;
-        f->strings_size = strings->sh_size;
+/* False: not all of it is there. */
+static bool read_at(int descriptor, uint64_t offset, void *to, uint64_t bytes) {
+    for (uint64_t done = 0; done < bytes;) {
+        ssize_t got = pread(descriptor, (char *)to + done, bytes - done, (off_t)(offset + done));
+        if (got <= 0) return false;
+        done += (uint64_t)got;
     }
+    return true;
+}
+
+/* To be unmapped; NULL: it is not there. */
+static void *read_part(int descriptor, uint64_t file_size, uint64_t offset, uint64_t bytes) {
+    void *part = bytes && offset <= file_size && bytes <= file_size - offset ? os_map(bytes) : NULL;
+    if (!part || read_at(descriptor, offset, part, bytes)) return part;
+    os_unmap(part, bytes);
+    return NULL;
+}
+
+static void drop_table(file *f) {
+    if (f->symbols) os_unmap(f->symbols, f->symbols_size);
+    if (f->strings) os_unmap(f->strings, f->strings_size);
+    f->symbols = NULL;
+    f->strings = NULL;
+}
+
+static void read_table(file *f, int descriptor, uint64_t file_size) {
+    ElfW(Ehdr) header;
+    ElfW(Shdr) table = {0}, strings;
+    if (!read_at(descriptor, 0, &header, sizeof header) || memcmp(header.e_ident, ELFMAG, SELFMAG)) return;
+    if (header.e_shentsize != sizeof table) return;
+    for (unsigned i = 0; i < header.e_shnum && table.sh_type != SHT_SYMTAB; i++)
+        if (!read_at(descriptor, header.e_shoff + i * sizeof table, &table, sizeof table)) return;
+    if (table.sh_type != SHT_SYMTAB || table.sh_link >= header.e_shnum) return;
+    if (!read_at(descriptor, header.e_shoff + table.sh_link * sizeof strings, &strings, sizeof strings)) return;
+    f->bias = header.e_type == ET_EXEC ? 0 : f->base;
+    f->symbols = read_part(descriptor, file_size, table.sh_offset, f->symbols_size = table.sh_size);
+    f->strings = read_part(descriptor, file_size, strings.sh_offset, f->strings_size = strings.sh_size);
+    if (!f->symbols || !f->strings || f->strings[f->strings_size - 1]) drop_table(f);
 }
 
 static const file *file_of(const char *path, uintptr_t base) {
@@ -63,26 +79,18 @@ static const file *file_of(const char *path, uintptr_t base) {
     int descriptor = os_set_aside(open(path, O_RDONLY | O_CLOEXEC));
     if (descriptor < 0) return f;
     struct stat status;
-    if (!fstat(descriptor, &status) && status.st_size > 0) {
-        void *bytes = mmap(NULL, (size_t)status.st_size, PROT_READ, MAP_PRIVATE, descriptor, 0);
-        if (bytes != MAP_FAILED) {
-            f->bytes = bytes;
-            f->size = (size_t)status.st_size;
-            find_table(f);
-        }
-    }
+    if (!fstat(descriptor, &status)) read_table(f, descriptor, (uint64_t)status.st_size);
     close(descriptor);
     return f;
 }
 
 void tm_symbols_forget(void) {
-    for (size_t i = 0; i < file_count; i++)
-        if (files[i].bytes) munmap((void *)files[i].bytes, files[i].size);
+    for (size_t i = 0; i < file_count; i++) drop_table(&files[i]);
     file_count = 0;
 }
 
 static const char *in_table(const file *f, uintptr_t address) {
-    for (size_t i = 0; f && i < f->count; i++) {
+    for (size_t i = 0; f && f->symbols && i < f->symbols_size / sizeof *f->symbols; i++) {
         const ElfW(Sym) *symbol = &f->symbols[i];
         if (ELF64_ST_TYPE(symbol->st_info) != STT_FUNC || symbol->st_shndx == SHN_UNDEF) continue;
         if (address - f->bias - symbol->st_value < symbol->st_size && symbol->st_name < f->strings_size)

@@ -57,3 +57,16 @@ test("frame pointers that lead out of the stack are not followed", () => {
   runToEnd(process.env["CC"] || "cc", [...flags, source, "-o", frames]);
   runToEnd(frames, []);
 });
+
+test("names of native code are read from files that others cut meanwhile", () => {
+  mkdirSync(folder, { recursive: true });
+  const source = fileURLToPath(new URL("symbols_test.c", import.meta.url));
+  const shim = fileURLToPath(new URL("../../shim/", import.meta.url));
+  const symbols = `${folder}symbols_test.${process.pid}`,
+    library = `${symbols}.so`,
+    compiler = process.env["CC"] || "cc";
+  const parts = ["symbols.c", "demangle.c", "platform_linux.c"].map((name) => `${shim}${name}`);
+  runToEnd(compiler, [...flags, "-fPIC", "-shared", "-DLIBRARY", source, "-o", library]);
+  runToEnd(compiler, [...flags, source, ...parts, "-ldl", "-o", symbols]);
+  runToEnd(symbols, [library]);
+});

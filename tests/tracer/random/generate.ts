@@ -257,7 +257,7 @@ class Module {
       case 1:
         return `if (d % 2 === ${r.below(2)}) {§ r += ${e()};§ } else {§ r -= ${e()};§ }§`;
       case 2:
-        return `try {§ if (${e()} !== -1) throw new Error("caught");§ } catch {§ r += ${e()};§ } finally {§ r++; ${e()};§ }§`;
+        return `try {§ if (${e()} !== -1) throw new Error("caught");§ } catch {§ r += ${e()};§ } finally {§ r++; void ${e()};§ }§`;
       case 3:
         return `switch (d & 1) {§ case 0: r += ${e()};§ break;§ default:§ r ^= ${e()};§ }§`;
       case 4: {

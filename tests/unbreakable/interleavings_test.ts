@@ -21,7 +21,8 @@ const flags = "-std=c11 -D_GNU_SOURCE -O1 -g -fno-builtin -fno-pie -DTM_LINKED=1
  * nursery, from their second block on.
  */
 const checked = [
-  ..."-fsanitize=thread -DTM_ADDRESS_BITS=16 -DLEAF_BITS=2 -DTM_FIRST_ROWS=16 -DTM_STEADY_CALLS=1 -DTM_NURSERY_BITS=0 -DTM_NURSERY_AFTER=1".split(" "),
+  ..."-fsanitize=thread -DTM_ADDRESS_BITS=16 -DLEAF_BITS=2 -DTM_FIRST_ROWS=16 -DTM_STEADY_CALLS=1 -DTM_NURSERY_BITS=0 -DTM_NURSERY_AFTER=1"
+    .split(" "),
   ...["memcpy", "memset", "pthread_atfork"].map((name) => `-D${name}=interleave_${name.replace("pthread_", "")}`),
 ];
 

@@ -28,6 +28,7 @@ typedef struct tm_v8_cached {
     uint8_t listed;    /* the frames stand in the thread's lists, from frame[0] */
     uint32_t frame[INLINE_FRAMES];
     uint32_t uses;     /* how often what was not understood is taken for that before it is tried again; 0: for good */
+    uint32_t tries;    /* how often it was tried again in vain */
 } tm_v8_cached;
 
 _Static_assert(sizeof(tm_v8_cached) == 64, "an entry of the cache takes a line");
@@ -50,7 +51,10 @@ typedef struct tm_v8_handler {
 #define KEY_COMPILED 1
 #define KEY_NOT_UNDERSTOOD 3
 #define KEY_PLACELESS 5
-#define USES_NOT_UNDERSTOOD 100
+
+/* Most of what is not understood is so for a moment, while V8 moves something; the rest is tried ever more seldom. */
+#define USES_AT_FIRST 4u
+#define MOST_TRIES 6
 
 static inline uint64_t load(uint64_t address) { return *(const volatile uint64_t *)address; }
 
@@ -162,14 +166,17 @@ static __attribute__((noinline)) tm_v8_cached *miss(tm_v8_thread *v8, const uint
     if (decoded == TM_V8_UNKNOWN) frames[0] = tm_frame(TM_FRAME_UNKNOWN, TM_UNKNOWN_CODE, 0, 0, 0), count = 1;
     /* The last row, one more than is looked up, takes what cannot be known again. */
     tm_v8_cached *row = shared ? &v8->cache[place(key[0], key[1])] : &v8->cache[CACHE_ROWS];
+    uint32_t function = shared ? tm_v8_identity_of(shared) : 0;
+    bool again = !row->key[0] && row->key[1] == key[1] && row->function == function && row->uses;
+    row->tries = !again ? 0 : row->tries < MOST_TRIES ? row->tries + 1 : MOST_TRIES;
     row->key[0] = key[0];
     row->key[1] = key[1];
     row->stream = identity.stream;
     row->code = identity.code;
     row->data = identity.data;
     row->data_field = (int16_t)identity.data_field;
-    row->function = shared ? tm_v8_identity_of(shared) : 0;
-    row->uses = understood ? 0 : USES_NOT_UNDERSTOOD;
+    row->function = function;
+    row->uses = understood ? 0 : USES_AT_FIRST << row->tries;
     return store(v8, row, frames, count);
 }
 
@@ -206,6 +213,7 @@ static inline tm_v8_cached *hit(tm_v8_thread *v8, const uint64_t *fp, uint64_t a
     tm_v8_cached *row = &v8->cache[place(a, b)];
     if (!holds(row, fp, a, b)) return NULL;
     if (tm_unlikely(row->uses) && --row->uses == 0) {
+        row->uses = 1; /* see miss() */
         row->key[0] = 0;
         return NULL;
     }

@@ -2,7 +2,7 @@
 import { CalibrationStep, Result } from "../tracer/abi.ts";
 import type { Engine } from "./backend.ts";
 import { type HeapTools, heapTypes } from "./jsc_heap.ts";
-import { inTurn } from "./waiting.ts";
+import { inTurn, workingTime } from "./waiting.ts";
 
 /** The shim as a Node-API module of this thread (shim/tracemalloc.h). */
 export interface JscModule {
@@ -34,11 +34,11 @@ export interface JscShim {
  */
 const namingInterval = { shortest: 1, longest: 64 };
 
-/** Takes this long at the most, in milliseconds, to see all tiers. */
+/** Works this long at the most, in milliseconds, to see all tiers. */
 const calibrationLimit = 1500;
 
 /** A traced program may change what is global. */
-const { setTimeout, clearTimeout, performance, Object } = globalThis;
+const { setTimeout, clearTimeout, Object } = globalThis;
 const { getOwnPropertyDescriptor } = Object;
 const Error: { prepareStackTrace?: unknown; stackTraceLimit?: number } = globalThis.Error;
 
@@ -199,10 +199,10 @@ function cold(length: number): (probe: Probe, step: number) => number {
 
 /** Functions that are called until both optimising compilers were seen, or for so long. */
 function heatUp(probe: Probe, tools: JscTools): void {
-  const end = performance.now() + calibrationLimit;
+  const spent = workingTime();
   // Some more rounds when all was seen: what was found must be found again.
   let more = 5;
-  for (let number = 0, seen = 0; number < 4 && more > 0 && performance.now() < end; number++) {
+  for (let number = 0, seen = 0; number < 4 && more > 0 && spent() < calibrationLimit; number++) {
     const call = (site: number) => `a = a * 3 + i | 0; a += probe(step, number, ${site}, 3, 4, 5, 6) & 1;`;
     const hot = sloppy<(probe: Probe, step: number, number: number, repeat: number) => number>(`
       return function hot(probe, step, number, repeat) {
@@ -212,7 +212,7 @@ function heatUp(probe: Probe, tools: JscTools): void {
         return a;
       };`);
     tools.noInline(hot);
-    for (let round = 0; more > 0 && performance.now() < end && round < 4000; round++) {
+    for (let round = 0; more > 0 && spent() < calibrationLimit && round < 4000; round++) {
       hot(probe, CalibrationStep.hot, number, 1);
       for (let i = 0; i < 20; i++) hot(probe, CalibrationStep.idle, number, 500);
       const now = probe(CalibrationStep.hot, 99, 99, 3, 4, 5, 6);

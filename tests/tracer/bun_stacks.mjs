@@ -1,11 +1,13 @@
 /**
  * Compares tracebacks with the engine's own stack traces, taken beside each other: random programs, in all tiers, closures,
- * code made by eval() and Function(), with collections in between. CHECKS and SEED are arguments, and "buffers" for nothing to be tracked by hand, which would name
- * what is new. Prints one line of JSON.
+ * code made by eval() and Function(), with collections in between. CHECKS and SEED are arguments, and "buffers" for nothing
+ * to be tracked by hand, which would name what is new. Prints one line of JSON; where the layout of the engine was refused,
+ * and nothing can be compared, why.
  */
 import { edenGC, fullGC } from "bun:jsc";
 import process from "node:process";
 import { fileURLToPath } from "node:url";
+import { snapshotData } from "../../lib/model/snapshot.ts";
 import { clearTraces, DomainFilter, start, takeSnapshot, track } from "../../mod.ts";
 
 const [checks = 20_000, seed = 1] = process.argv.slice(2, 4).map(Number);
@@ -143,6 +145,11 @@ function makeChain() {
 }
 
 start(50);
+const refused = snapshotData(takeSnapshot()).metadata.calibration.get("refused");
+if (refused !== undefined) {
+  console.log(JSON.stringify({ refused }));
+  process.exit(0);
+}
 Error.stackTraceLimit = 200;
 const here = fileURLToPath(import.meta.url);
 let chains = Array.from({ length: 20 }, makeChain);

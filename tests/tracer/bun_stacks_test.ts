@@ -37,7 +37,9 @@ function compareStacks(
       env: { ...process.env, BUN_JSC_useTailCalls: "0", ...env },
     });
     assertEquals([status, signal], [0, null], stdout + stderr);
-    return JSON.parse(stdout);
+    const { refused, ...result } = JSON.parse(stdout);
+    assertEquals(refused, undefined);
+    return result;
   });
 }
 
@@ -144,6 +146,29 @@ for (const { name, bun } of testedBuns()) {
       writeFileSync(`${path}program.ts`, program);
       const { stdout, stderr } = spawnSync(bun, [`${path}program.ts`], { encoding: "utf8" });
       assertEquals(stdout, "3000\n31 \n", stderr);
+    });
+  });
+}
+
+for (const { name, bun } of testedBuns()) {
+  test(`${name}: a process that is stopped while it calibrates loses no time`, () => {
+    // So it sees the clock: now and then a minute has gone by since the look before.
+    const clock = `
+      const { performance } = globalThis;
+      let looks = 0;
+      globalThis.performance = { now: () => performance.now() + 60_000 * Math.floor(Math.log2(++looks)) };`;
+    const program = `
+      import "./clock.ts";
+      const { start, takeSnapshot, track } = await import(${JSON.stringify(`${root}mod.ts`)});
+      start();
+      track(100, 1, 11);
+      console.log([...takeSnapshot().traces].filter(({ size }) => size === 11).join());
+      process.exit(0);`;
+    inFolder((folder) => {
+      writeFileSync(`${folder}/clock.ts`, clock);
+      writeFileSync(`${folder}/program.ts`, program);
+      const { stdout, stderr } = spawnSync(bun, [`${folder}/program.ts`], { encoding: "utf8" });
+      assertEquals([stdout, stderr], [`${folder}/program.ts:5: 11 B\n`, ""]);
     });
   });
 }

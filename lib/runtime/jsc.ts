@@ -38,8 +38,8 @@ const namingInterval = { shortest: 1, longest: 64 };
 const calibrationLimit = 1500;
 
 /** A traced program may change what is global. */
-const { setTimeout, clearTimeout, Object } = globalThis;
-const { getOwnPropertyDescriptor } = Object;
+const { setTimeout, clearTimeout, Reflect } = globalThis;
+const { deleteProperty, getOwnPropertyDescriptor, set } = Reflect;
 const Error: { prepareStackTrace?: unknown; stackTraceLimit?: number } = globalThis.Error;
 
 /** What was found the first time: the layout does not change while the process lives. */
@@ -97,6 +97,11 @@ export function openJsc(
 /** Stands in for the functions whose frames are named: only their places are of interest. */
 function named(): void {}
 
+/** By reflection: the engine does not notice an assignment to it that has got hot, in some versions. */
+function setLimit(lines: unknown): void {
+  set(Error, "stackTraceLimit", lines);
+}
+
 /** The engine is asked for stacks; what the program has set for its own is as it was afterwards. */
 function nameSites(shim: JscShim, module: JscModule): number {
   const prepare = getOwnPropertyDescriptor(Error, "prepareStackTrace");
@@ -105,11 +110,11 @@ function nameSites(shim: JscShim, module: JscModule): number {
   shim.mute(true);
   try {
     if (prepare?.value !== undefined) Error.prepareStackTrace = undefined;
-    Error.stackTraceLimit = 1000;
+    setLimit(1000);
     return module.resolve(named);
   } finally {
-    if (limit) Error.stackTraceLimit = limit.value;
-    else delete Error.stackTraceLimit;
+    if (limit) setLimit(limit.value);
+    else deleteProperty(Error, "stackTraceLimit");
     if (prepare?.value !== undefined) Error.prepareStackTrace = prepare.value;
     shim.mute(false);
   }

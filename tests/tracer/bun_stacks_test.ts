@@ -151,6 +151,38 @@ for (const { name, bun } of testedBuns()) {
 }
 
 for (const { name, bun } of testedBuns()) {
+  test(`${name}: sites are named below stacks of more lines than the program wants in its own`, () => {
+    const program = `
+      import { DomainFilter, start, takeSnapshot, track } from ${JSON.stringify(`${root}mod.ts`)};
+      Error.stackTraceLimit = 20;
+      start();
+      function deep(n, f) {
+        if (n > 0) return deep(n - 1, f) + 1;
+        f();
+        return 0;
+      }
+      const lines = new Set();
+      for (let i = 1; i <= 300; i++) {
+        const f = new Function("track", "\\n".repeat(i % 7) + "track(100, " + i + ", " + i + ")");
+        deep(70, () => f(track));
+        deep(150, () => lines.add(new Error().stack.split("\\n").length - 1));
+      }
+      const { traces } = takeSnapshot().filterTraces([new DomainFilter(true, 100)]);
+      const wrong = [...traces].filter(({ size, traceback }) => traceback.at(-1).lineno !== size % 7 + 3);
+      console.log(traces.length, wrong.length, [...lines].join());
+      process.exit(0);`;
+    inFolder((folder) => {
+      writeFileSync(`${folder}/program.ts`, program);
+      const { stdout, stderr } = spawnSync(bun, [`${folder}/program.ts`], {
+        encoding: "utf8",
+        env: { ...process.env, BUN_JSC_useTailCalls: "0" },
+      });
+      assertEquals(stdout, "300 0 20\n", stderr);
+    });
+  });
+}
+
+for (const { name, bun } of testedBuns()) {
   test(`${name}: a process that is stopped while it calibrates loses no time`, () => {
     // So it sees the clock: now and then a minute has gone by since the look before.
     const clock = `

@@ -51,21 +51,21 @@ static void forget_thread(void *argument) {
         tm_tracked_drop(self, thread_state->own_domain, thread_state->own_first, thread_state->own_last);
         tm_leave(self);
     }
-    tm_jsc_sites_drop(thread_state->vm);
+    if (thread_state->vm) tm_jsc_sites_drop(thread_state->vm);
     os_unmap(thread_state, sizeof *thread_state);
     thread_state = NULL;
 }
 
+/* Without a VM where the layout is refused, or it is not found: false. What the thread owns is still dropped at its end. */
 static bool attach(napi_env env, const uint64_t *fp) {
     tm_thread *self = tm_self ? tm_self : tm_thread_attach();
-    if (!self || !tm_jsc_ready) return false;
+    if (!self) return false;
     if (thread_state) {
         thread_state->users++;
         self->vm = thread_state->vm;
-        return true;
+        return self->vm;
     }
-    uintptr_t vm = tm_jsc_vm_of_caller(fp, self->stack_high);
-    if (!vm) return false;
+    uintptr_t vm = tm_jsc_ready ? tm_jsc_vm_of_caller(fp, self->stack_high) : 0;
     if (!self->frames) self->frames = tm_jsc_room();
     tm_jsc_thread *state = os_map(sizeof *state);
     if (!self->frames || !state) {
@@ -79,7 +79,7 @@ static bool attach(napi_env env, const uint64_t *fp) {
     tm_napi.napi_add_env_cleanup_hook(env, forget_thread, state);
     thread_state = state;
     self->vm = vm;
-    return true;
+    return vm;
 }
 
 static void detach(void) {
@@ -360,7 +360,7 @@ static napi_value call_detach(napi_env env, napi_callback_info info) {
 
 static napi_value call_resolve(napi_env env, napi_callback_info info) {
     napi_value arguments[8];
-    if (!arguments_of(env, info, arguments) || !thread_state) return tm_napi_number(env, 0);
+    if (!arguments_of(env, info, arguments) || !thread_state || !thread_state->vm) return tm_napi_number(env, 0);
     if (!tm_self || (uintptr_t)FRAME - tm_self->stack_low < STACK_NEEDED) return tm_napi_number(env, 0);
     napi_env first = thread_state->env;
     thread_state->env = env;

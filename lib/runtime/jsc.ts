@@ -54,7 +54,9 @@ export function openJsc(
   shim.jscHide(new URL("../", import.meta.url).pathname);
   found ??= calibrate(shim, module, tools);
   let refusal = found.refusal;
-  if (refusal === undefined && !module.attach()) refusal = "the virtual machine of this thread was not found";
+  // Always: what the thread owns is forgotten with it.
+  const attached = module.attach();
+  if (refusal === undefined && !attached) refusal = "the virtual machine of this thread was not found";
   const name = () => nameSites(shim, module);
   let timer: ReturnType<typeof setTimeout> | undefined, interval = namingInterval.shortest;
   const schedule = () => {

@@ -1,11 +1,11 @@
 /** Workers that do not call `start()` have their lines on Bun, and children their snapshots. */
 import { spawnSync } from "node:child_process";
-import { readdirSync, writeFileSync } from "node:fs";
+import { readdirSync, rmSync, writeFileSync } from "node:fs";
 import process from "node:process";
 import { test } from "node:test";
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { Snapshot } from "../../mod.ts";
-import { testedBuns } from "./buns.ts";
+import { bunWithoutHooks, testedBuns } from "./buns.ts";
 import { inFolder, root } from "./programs.ts";
 
 function run(
@@ -139,6 +139,48 @@ process.exit(0);
     });
   });
 
+  test(`${name}: lines of workers of workers, under \`run\` and after a plain start()`, () => {
+    inFolder((folder) => {
+      const path = `${folder}/snapshot`;
+      writeFileSync(`${folder}/worker.ts`, worker);
+      writeFileSync(
+        `${folder}/middle.ts`,
+        `import { Worker as NodeWorker } from "node:worker_threads";
+const kept = [new Uint8Array(1_999_951)];
+Object.assign(globalThis, { kept });
+const url = new URL("./worker.ts", import.meta.url);
+const first = new Worker(url.href);
+await new Promise((resolve) => first.onmessage = resolve);
+const second = new NodeWorker(url);
+await new Promise((resolve) => second.on("message", resolve));
+postMessage("made");
+setInterval(() => {}, 1000);
+`,
+      );
+      const outer = parent.replace("worker.ts", "middle.ts");
+      writeFileSync(`${folder}/parent.ts`, `${outer}process.exit(0);\n`);
+      writeFileSync(`${folder}/traced.ts`, outer);
+      writeFileSync(
+        `${folder}/starts.ts`,
+        `import { start, takeSnapshot } from ${JSON.stringify(`${root}mod.ts`)};
+start();
+await import("./traced.ts");
+takeSnapshot().dump(${JSON.stringify(path)});
+process.exit(0);
+`,
+      );
+      const expected = [
+        Array(2).fill(`${folder}/middle.ts:2`),
+        ...[2, 5].map((line) => Array(4).fill(`${folder}/worker.ts:${line}`)),
+      ];
+      for (const args of [[`${root}cli.ts`, "run", "-o", path, `${folder}/parent.ts`], [`${folder}/starts.ts`]]) {
+        run(bun, args);
+        assertEquals([1_999_951, 1_999_943, 1_999_945].map((size) => ownersOf(size, path)), expected);
+        rmSync(path);
+      }
+    });
+  });
+
   test(`${name}: workers that come and go, end by themselves or are ended, while garbage is collected all the time`, () => {
     inFolder((folder) => {
       writeFileSync(`${folder}/worker.ts`, restless);
@@ -186,3 +228,26 @@ if (process.argv[2]) {
     });
   });
 }
+
+test("buffers of workers that end are forgotten where the engine's layout is refused, too", () => {
+  inFolder((folder) => {
+    writeFileSync(`${folder}/worker.ts`, worker);
+    writeFileSync(`${folder}/parent.ts`, `${parent}export { first, second };\n`);
+    writeFileSync(
+      `${folder}/starts.ts`,
+      `import { start, takeSnapshot } from ${JSON.stringify(`${root}mod.ts`)};
+start();
+const { first, second } = await import("./parent.ts");
+const count = () => [...takeSnapshot().traces].filter(({ size }) => size === 1_999_943 || size === 1_999_945).length;
+const before = count();
+await Promise.all([first, second].map((worker) => worker.terminate()));
+console.log(before, count());
+process.exit(0);
+`,
+    );
+    // Without its optimising compilers the engine does not show how their code is laid out.
+    const { stdout, stderr } = run(bunWithoutHooks(), [`${folder}/starts.ts`], { BUN_JSC_useDFGJIT: "0" });
+    assertMatch(stderr, /^tracemalloc: native frames only, for JavaScriptCore /);
+    assertEquals(stdout, "4 0\n");
+  });
+});

@@ -85,12 +85,8 @@ typedef struct tm_jsc_site {
     uint16_t frame_count; /* of the inlined functions and the function itself */
     uint16_t own;         /* so many are the program's own */
     uint8_t state, tier;
-    uint32_t pin; /* number of the pin that keeps its code, if that was not given to another yet; 0: none */
+    uint32_t pin; /* number of the pin that certainly keeps its code, if that was not given to another yet; 0: none */
 } tm_jsc_site;
-
-/* Memory on the stack of the main thread, below main(); NULL: there is none. */
-#define TM_JSC_PINS 8192
-extern volatile uint64_t *tm_jsc_pins;
 
 /* Another whenever the state of a site has changed; never 0. */
 extern uint32_t tm_jsc_named;
@@ -107,8 +103,6 @@ const uint32_t *tm_jsc_site_frames(const tm_jsc_site *site);
 
 /* For whoever resolves, beside threads that clear the tables: numbers of sites are those of a generation. */
 uint32_t tm_jsc_sites_generation(void);
-/* All that the calling thread has seen is named: its code need not be kept from the collector any more. */
-void tm_jsc_sites_unpin(void);
 /* A copy of the first new site of a VM from *site on. False: there is none in this generation. */
 bool tm_jsc_site_next(uint32_t generation, uintptr_t vm, uint32_t *site, tm_jsc_site *copy);
 /* Is a CodeBlock there that the engine can be asked about? */
@@ -127,6 +121,18 @@ void tm_jsc_sites_drop(uintptr_t vm);
 /* With the gate closed. */
 void tm_jsc_sites_clear(void);
 size_t tm_jsc_sites_bytes(void);
+
+/* ---- jsc_pins.c ---- */
+
+/* Memory on the stack of the main thread, below main(); NULL: there is none. */
+#define TM_JSC_PINS 8192
+extern volatile uint64_t *tm_jsc_pins;
+
+/* Keeps code that the calling thread sees, for as long as there is room. Its number where that is certain, or 0. */
+uint32_t tm_jsc_pin(uint64_t code);
+bool tm_jsc_is_pinned(uint32_t pin);
+/* All that the calling thread has seen is named: its code need not be kept any more. */
+void tm_jsc_unpin(void);
 
 /* ---- jsc_walk.c ---- */
 

@@ -51,6 +51,7 @@ static void forget_thread(void *argument) {
         tm_tracked_drop(self, thread_state->own_domain, thread_state->own_first, thread_state->own_last);
         tm_leave(self);
     }
+    tm_jsc_pins_drop(thread_state->env);
     if (thread_state->vm) tm_jsc_sites_drop(thread_state->vm);
     os_unmap(thread_state, sizeof *thread_state);
     thread_state = NULL;
@@ -85,6 +86,7 @@ static bool attach(napi_env env, const uint64_t *fp) {
 static void detach(void) {
     if (!thread_state || !thread_state->users || --thread_state->users) return;
     if (tm_self) tm_self->vm = 0;
+    tm_jsc_unpin();
 }
 
 /* ---- forged frames ---- */
@@ -305,7 +307,7 @@ static uint32_t resolve(tm_jsc_thread *state, uint64_t callee) {
         }
     }
     if (all) {
-        tm_jsc_sites_unpin();
+        tm_jsc_unpin();
         tm_jsc_unnamed = 0;
     }
     return named;
@@ -345,8 +347,10 @@ static napi_value call_calibrate(napi_env env, napi_callback_info info) {
 }
 
 static napi_value call_attach(napi_env env, napi_callback_info info) {
-    (void)info;
-    return tm_napi_number(env, attach(env, FRAME));
+    napi_value arguments[8];
+    bool attached = attach(env, FRAME);
+    if (attached && arguments_of(env, info, arguments) == 2) tm_jsc_pins_make(env, arguments[0], arguments[1]);
+    return tm_napi_number(env, attached);
 }
 
 static napi_value call_detach(napi_env env, napi_callback_info info) {

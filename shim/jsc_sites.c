@@ -1,5 +1,4 @@
 #include <string.h>
-#include <unistd.h>
 
 #include "jsc.h"
 
@@ -200,29 +199,9 @@ bool tm_jsc_is_code(uintptr_t vm, uint64_t code, uint32_t index) {
 
 bool tm_jsc_site_is_code(const tm_jsc_site *site) { return tm_jsc_is_code(site->vm, site->code, site->index); }
 
-/* ---- code that must not go before it is named ---- */
+/* ---- sites ---- */
 
-volatile uint64_t *tm_jsc_pins;
-static uint32_t last_pin, last_unpinned; /* numbers from 1: the main thread's own */
-
-static bool may_pin(void) { return tm_jsc_pins && tm_self && tm_self->id == getpid(); }
-
-static uint32_t pin(uint64_t code) {
-    if (!may_pin()) return 0;
-    tm_jsc_pins[++last_pin % TM_JSC_PINS] = code;
-    return last_pin;
-}
-
-bool tm_jsc_site_in_use(const tm_jsc_site *site, uint64_t epoch) {
-    if (site->epoch == epoch) return true;
-    return site->pin > last_unpinned && last_pin - site->pin < TM_JSC_PINS && may_pin();
-}
-
-void tm_jsc_sites_unpin(void) {
-    if (!may_pin()) return;
-    for (uint32_t i = 0; i < TM_JSC_PINS && i < last_pin - last_unpinned; i++) tm_jsc_pins[(last_pin - i) % TM_JSC_PINS] = 0;
-    last_unpinned = last_pin;
-}
+bool tm_jsc_site_in_use(const tm_jsc_site *site, uint64_t epoch) { return site->epoch == epoch || tm_jsc_is_pinned(site->pin); }
 
 static inline bool holds(tm_jsc_site *site, uintptr_t vm, uint64_t epoch) {
     if (site->vm != vm || site->state == TM_SITE_LOST) return false;
@@ -242,7 +221,7 @@ const tm_jsc_site *tm_jsc_site_of(uintptr_t vm, uint64_t epoch, uint64_t code, u
     if (!is_site(vm, code, index, &type)) return NULL;
     tm_jsc_site fresh = {.vm = vm, .code = code, .epoch = epoch, .index = index, .tier = (uint8_t)tier_flag(type)};
     fresh.identity = identity_of(&fresh, type);
-    fresh.pin = pin(code);
+    fresh.pin = tm_jsc_pin(code);
     const tm_jsc_site *result = NULL;
     tm_lock_take(&sites_lock);
     if (reserve() && site_count < site_most) {

@@ -30,6 +30,9 @@ enum { NAPI_NUMBER = 3, NAPI_OBJECT = 6, NAPI_EXTERNAL = 8, NAPI_BIGINT = 9 }; /
     FUNCTION(napi_create_error, (napi_env, napi_value, napi_value, napi_value *))                                      \
     FUNCTION(napi_create_string_utf8, (napi_env, const char *, size_t, napi_value *))                                  \
     FUNCTION(napi_get_value_string_utf8, (napi_env, napi_value, char *, size_t, size_t *))                             \
+    FUNCTION(napi_create_reference, (napi_env, napi_value, uint32_t, napi_ref *))                                      \
+    FUNCTION(napi_delete_reference, (napi_env, napi_ref))                                                              \
+    FUNCTION(napi_get_reference_value, (napi_env, napi_ref, napi_value *))                                             \
     FUNCTION(napi_get_undefined, (napi_env, napi_value *))                                                             \
     FUNCTION(napi_call_function, (napi_env, napi_value, napi_value, size_t, const napi_value *, napi_value *))         \
     FUNCTION(napi_open_handle_scope, (napi_env, napi_handle_scope *))                                                  \
@@ -54,6 +57,10 @@ typedef struct tm_napi_function {
 
 /* A number of JavaScript's, exact up to 2^53; NULL (undefined) if there is none to be had. */
 napi_value tm_napi_number(napi_env env, int64_t value);
+
+/* jsc_pins.c: makes room for the calling thread's pins, with two functions that stay; and gives it back. */
+void tm_jsc_pins_make(napi_env env, napi_value value, napi_value other);
+void tm_jsc_pins_drop(napi_env env);
 
 /* jsc_resolve.c */
 extern const tm_napi_function tm_jsc_functions[];

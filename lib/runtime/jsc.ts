@@ -7,7 +7,7 @@ import { inTurn, workingTime } from "./waiting.ts";
 /** The shim as a Node-API module of this thread (shim/tracemalloc.h). */
 export interface JscModule {
   calibrate(step: number, ...six: unknown[]): number;
-  attach(): number;
+  attach(...pins: (() => void)[]): number;
   detach(): void;
   resolve(callee: () => void): number;
 }
@@ -55,7 +55,7 @@ export function openJsc(
   found ??= calibrate(shim, module, tools);
   let refusal = found.refusal;
   // Always: what the thread owns is forgotten with it.
-  const attached = module.attach();
+  const attached = module.attach(named, pinned);
   if (refusal === undefined && !attached) refusal = "the virtual machine of this thread was not found";
   const name = () => nameSites(shim, module);
   let timer: ReturnType<typeof setTimeout> | undefined, interval = namingInterval.shortest;
@@ -98,6 +98,9 @@ export function openJsc(
 
 /** Stands in for the functions whose frames are named: only their places are of interest. */
 function named(): void {}
+
+/** Another that stays: the shim tries with the two what keeps code until it is named. */
+function pinned(): void {}
 
 /** By reflection: the engine does not notice an assignment to it that has got hot, in some versions. */
 function setLimit(lines: unknown): void {

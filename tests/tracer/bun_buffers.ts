@@ -158,7 +158,7 @@ class Bytes extends Uint8Array {}
 keep(line(), [9], new Bytes(9));
 keep(line(), [9, 9], new Bytes(9).slice());
 keep(line(), [17], Reflect.construct(Uint8Array, [17], Bytes));
-const [packedLine, packed] = [line(), zlib.gzipSync("abc")];
+const [packedLine, packed] = [line(), zlib.gzipSync(kept[2] as Uint8Array)];
 keep(packedLine, [packed.buffer.byteLength], packed);
 
 // What is no new memory.

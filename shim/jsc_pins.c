@@ -87,14 +87,19 @@ void tm_jsc_pins_make(napi_env env, napi_value value, napi_value other) {
     }
     made->rest = (uint64_t)value;
     uint32_t count = 0, word = 0;
+    uint64_t page = 0;
     bool found = true;
     while (found && count < HANDLES) {
-        uint64_t slot = 0;
         napi_ref *reference = &made->reference[count];
         if (tm_napi.napi_create_reference(env, value, 1, reference) != NAPI_OK) break;
         if (!word) word = find_word(env, *reference, weak, value, other);
-        found = word && leads_to(*reference, word, (uint64_t)value, &slot) && is_handle(env, *reference, (volatile uint64_t *)slot, value, other);
-        made->slot[count++] = (volatile uint64_t *)slot;
+        /* References are all alike, and handles lie side by side: so many look-ups would take milliseconds. */
+        uint64_t slot = word ? ((const uint64_t *)*reference)[word] : 0, held;
+        found = slot && !(slot & 7) && (slot >> 12 == page || word_at(slot, &held));
+        volatile uint64_t *handle = (volatile uint64_t *)slot;
+        found = found && *handle == (uint64_t)value && is_handle(env, *reference, handle, value, other);
+        made->slot[count++] = handle;
+        page = slot >> 12;
     }
     tm_napi.napi_delete_reference(env, weak);
     if (found && count == HANDLES) {

@@ -349,7 +349,8 @@ static napi_value call_calibrate(napi_env env, napi_callback_info info) {
 static napi_value call_attach(napi_env env, napi_callback_info info) {
     napi_value arguments[8];
     bool attached = attach(env, FRAME);
-    if (attached && arguments_of(env, info, arguments) == 2) tm_jsc_pins_make(env, arguments[0], arguments[1]);
+    if (attached && thread_state->env == env && arguments_of(env, info, arguments) == 2)
+        tm_jsc_pins_make(env, arguments[0], arguments[1]);
     return tm_napi_number(env, attached);
 }
 

@@ -68,6 +68,14 @@ function joinUnknown(owners: Map<string, number> | undefined, place: string): vo
   owners.set(place, (owners.get(place) ?? 0) + unknown);
 }
 
+/**
+ * Without the line of the module's own code in an error's stack: untraced, too, Bun leaves it out where it has collected at
+ * the wrong moment, as it may after any program that has made much before.
+ */
+function withoutModule(text: string): string {
+  return text.replace(/^ +at \/[^ ]*\/ends\.ts:\d+:\d+\n/m, "");
+}
+
 for (const way of ["return", "process.exit", "process.exit in a timer", "exit code", "exception", "rejection"]) {
   test(`a program on Bun that ends by ${way} prints and ends as it does untraced, and leaves its snapshot`, () => {
     const ends = `${root}tests/programs/ends.ts`, given = { cwd: root, encoding: "utf8", input: "text\n" } as const;
@@ -76,7 +84,8 @@ for (const way of ["return", "process.exit", "process.exit in a timer", "exit co
       const path = `${folder}/snapshot`;
       const traced = spawnSync(pinned, [`${root}cli.ts`, "run", "-o", path, ends, way], given);
       assertEquals([traced.status, traced.stdout], [untraced.status, untraced.stdout], traced.stderr);
-      assertEquals(traced.stderr.slice(0, untraced.stderr.length), untraced.stderr);
+      const expected = withoutModule(untraced.stderr);
+      assertEquals(withoutModule(traced.stderr).slice(0, expected.length), expected);
       assert(Snapshot.load(path).traces.length > 0);
     });
   });

@@ -1,6 +1,6 @@
 /**
  * Hours in small: workers that allocate while the collector never rests, and what is traced goes back to nothing.
- * `$SOAK_MINUTES` makes it longer than some seconds.
+ * `$SOAK_MINUTES` makes it longer than some seconds; bun_soak_long.ts is ten minutes of each.
  */
 import { spawnSync } from "node:child_process";
 import process from "node:process";

@@ -94,8 +94,11 @@ extern uint32_t tm_jsc_named;
 /* So many were recorded by the calling thread since it named all. */
 extern __thread uint32_t tm_jsc_unnamed __attribute__((tls_model("initial-exec")));
 
-/* The site of a frame as it is now; NULL: not in this state of the tables (it is not a CodeBlock, or there is no room). */
-const tm_jsc_site *tm_jsc_site_of(uintptr_t vm, uint64_t epoch, uint64_t code, uint32_t index);
+/*
+ * The site of a frame as it is now, which is certainly on the stack, or only most likely. NULL: not in this state of the tables
+ * (it is not a CodeBlock, or there is no room).
+ */
+const tm_jsc_site *tm_jsc_site_of(uintptr_t vm, uint64_t epoch, uint64_t code, uint32_t index, bool live);
 /* Is it a CodeBlock with such a call site? Records nothing. */
 bool tm_jsc_is_code(uintptr_t vm, uint64_t code, uint32_t index);
 const tm_jsc_site *tm_jsc_site_at(uint32_t site);
@@ -128,8 +131,11 @@ size_t tm_jsc_sites_bytes(void);
 #define TM_JSC_PINS 8192
 extern volatile uint64_t *tm_jsc_pins;
 
-/* Keeps code that the calling thread sees, for as long as there is room. Its number where that is certain, or 0. */
-uint32_t tm_jsc_pin(uint64_t code);
+/*
+ * Keeps code that the calling thread sees, for as long as there is room. What is not certainly live is not shown to engines
+ * that would not look first. The pin's number where it is certain that it keeps, or 0.
+ */
+uint32_t tm_jsc_pin(uint64_t code, bool live);
 bool tm_jsc_is_pinned(uint32_t pin);
 /* All that the calling thread has seen is named: its code need not be kept any more. */
 void tm_jsc_unpin(void);

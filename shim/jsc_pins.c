@@ -1,7 +1,8 @@
 /*
  * Code that is kept from the collector until it is named: by what lies on the main thread's stack, where the shim was
  * preloaded, or else in references of Node-API's that are the thread's own. The engine holds what such a reference counts for
- * in a handle; for as long as code is to be kept, its address stands in one.
+ * in a handle; for as long as code is to be kept, its address stands in one. The engine takes what is there as it is, where
+ * it looks whether what is on a stack is live.
  */
 #include <unistd.h>
 
@@ -25,12 +26,12 @@ static __thread handles *own_handles __attribute__((tls_model("initial-exec")));
 
 static bool may_pin(void) { return tm_jsc_pins && tm_self && tm_self->id == getpid(); }
 
-uint32_t tm_jsc_pin(uint64_t code) {
+uint32_t tm_jsc_pin(uint64_t code, bool live) {
     if (may_pin()) {
         tm_jsc_pins[++last_pin % TM_JSC_PINS] = code;
         return last_pin;
     }
-    if (own_handles) *own_handles->slot[own_handles->used++ % HANDLES] = code;
+    if (own_handles && live) *own_handles->slot[own_handles->used++ % HANDLES] = code;
     return 0;
 }
 

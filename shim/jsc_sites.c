@@ -211,7 +211,7 @@ static inline bool holds(tm_jsc_site *site, uintptr_t vm, uint64_t epoch) {
     return true;
 }
 
-const tm_jsc_site *tm_jsc_site_of(uintptr_t vm, uint64_t epoch, uint64_t code, uint32_t index) {
+const tm_jsc_site *tm_jsc_site_of(uintptr_t vm, uint64_t epoch, uint64_t code, uint32_t index, bool live) {
     site_slots *now = __atomic_load_n(&slots, __ATOMIC_ACQUIRE);
     if (tm_likely(now != NULL)) {
         uint32_t site = *find(now, code, index);
@@ -221,7 +221,7 @@ const tm_jsc_site *tm_jsc_site_of(uintptr_t vm, uint64_t epoch, uint64_t code, u
     if (!is_site(vm, code, index, &type)) return NULL;
     tm_jsc_site fresh = {.vm = vm, .code = code, .epoch = epoch, .index = index, .tier = (uint8_t)tier_flag(type)};
     fresh.identity = identity_of(&fresh, type);
-    fresh.pin = tm_jsc_pin(code);
+    fresh.pin = tm_jsc_pin(code, live);
     const tm_jsc_site *result = NULL;
     tm_lock_take(&sites_lock);
     if (reserve() && site_count < site_most) {

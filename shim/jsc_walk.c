@@ -45,19 +45,21 @@ static inline bool is_same(const tm_jsc_past *past) {
  * has returned since. The native frames tell: they lead to the frame of the note, or past it to another. Libraries that
  * use the frame pointer for something else leave it open; those are called through frames that are always noted.
  */
-static bool is_stale(tm_jsc_past *past, uintptr_t vm, const uint64_t *fp, uintptr_t top, uintptr_t high) {
+enum note { NOTE_STALE, NOTE_OPEN, NOTE_LIVE };
+
+static enum note check_note(tm_jsc_past *past, uintptr_t vm, const uint64_t *fp, uintptr_t top, uintptr_t high) {
     uintptr_t at = (uintptr_t)fp;
     for (int i = 0; i < MOST_NATIVE; i++) {
         uintptr_t next = read_word(past, at);
-        if (!tm_frame_fits(next, at, 64, high)) return false;
-        if (next == top) return false;
+        if (!tm_frame_fits(next, at, 64, high)) return NOTE_OPEN;
+        if (next == top) return NOTE_LIVE;
         at = next;
         if (next < top) continue;
         past->count = DEPENDS_ON_MORE;
         uint64_t code = AT(next, tm_jsc.frame_code);
-        return code && tm_jsc_is_code(vm, code, (uint32_t)(AT(next, tm_jsc.frame_count) >> 32));
+        return code && tm_jsc_is_code(vm, code, (uint32_t)(AT(next, tm_jsc.frame_count) >> 32)) ? NOTE_STALE : NOTE_OPEN;
     }
-    return false;
+    return NOTE_OPEN;
 }
 
 static uint32_t unknown(uint32_t reason) { return tm_frame(TM_FRAME_UNKNOWN, reason, 0, 0, 0); }
@@ -97,14 +99,15 @@ static uint32_t walk(tm_thread *self, tm_jsc_past *past, const uint64_t *fp, uin
     past->fp = NULL;
     past->count = 0;
     past->top = top, past->entry = entry;
-    if (is_stale(past, vm, fp, top, high)) return tm_node(0, unknown(TM_UNKNOWN_STACK));
+    enum note note = check_note(past, vm, fp, top, high);
+    if (note == NOTE_STALE) return tm_node(0, unknown(TM_UNKNOWN_STACK));
     uintptr_t at = top;
     bool whole = false;
     for (int step = 0; step < MOST_STEPS; step++) {
         uint64_t code = read_word(past, at + (uintptr_t)(intptr_t)tm_jsc.frame_code);
         if (code) {
             uint32_t index = (uint32_t)(read_word(past, at + (uintptr_t)(intptr_t)tm_jsc.frame_count) >> 32);
-            const tm_jsc_site *site = tm_jsc_site_of(vm, epoch, code, index);
+            const tm_jsc_site *site = tm_jsc_site_of(vm, epoch, code, index, note == NOTE_LIVE);
             if (!site) {
                 found[count++] = unknown(TM_UNKNOWN_CODE);
                 own++;

@@ -95,7 +95,7 @@ typedef struct tm_v8_step {
     const uint64_t *fp;
     uintptr_t pc; /* where its code is to go on */
     /*
-     * Of JavaScript frames: what the frame's slot held, where its object lies in one page, and where that has its
+     * Of JavaScript frames: what the frame's slot held, where its object can be read at once, and where that has its
      * SharedFunctionInfo; else 0.
      */
     uint64_t function, shared_at;
@@ -137,6 +137,8 @@ typedef struct tm_v8_thread {
     struct tm_v8_handler *handlers;    /* places in the interpreter's handlers: see live_offset() in v8_walk.c */
     const uint64_t *dispatch;          /* the interpreter's table: address of the handler of each bytecode; NULL: not seen yet */
     uint64_t no_script;                /* what builtins that are functions have for a script */
+#define TM_V8_ASTRIDE 64
+    uint64_t astride[TM_V8_ASTRIDE];   /* functions that lie in two pages, by hash: see shared_of() in v8_walk.c */
     struct tm_v8_cached *cache;        /* decoded frames */
     uint32_t *lists;                   /* frame indexes of cached frames with more than a few */
     uint32_t lists_used;

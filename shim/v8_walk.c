@@ -80,6 +80,7 @@ static void forget(tm_v8_thread *v8) {
     memset(v8->handlers, 0, HANDLER_ROWS * sizeof *v8->handlers);
     v8->dispatch = NULL;
     v8->no_script = 0;
+    memset(v8->astride, 0, sizeof v8->astride);
     v8->isolate = 0;
     v8->past[0].count = v8->past[1].count = 0;
 }
@@ -180,19 +181,25 @@ static __attribute__((noinline)) tm_v8_cached *miss(tm_v8_thread *v8, const uint
     return store(v8, row, frames, count);
 }
 
+/* A function whose object lies in two pages, and which was seen to be one. */
+static inline uint64_t *astride(tm_v8_thread *v8, uint64_t function) { return &v8->astride[tm_hash64(function) % TM_V8_ASTRIDE]; }
+
 /*
  * What the function slot leads to; 0: to nothing. A frame that is being deoptimised has placeholders for what is yet to be
- * made, its function among them, and V8 has those at the end of a page, with nothing to be read behind it.
+ * made, its function among them, and V8 has those at the end of a page, with nothing to be read behind it. They are never
+ * moved: where a function was, there is none of them.
  */
-static inline uint64_t shared_of(const uint64_t *fp) {
-    uint64_t function = tm_v8_slot(fp, tm_v8.frame_function) & ~3ull, field = function + (uint64_t)tm_v8.function_shared;
-    uint64_t shared;
-    if (tm_likely(function / 4096 == field / 4096)) return load(field);
-    return os_read(field, &shared, sizeof shared) ? shared : 0;
+static inline uint64_t shared_of(tm_v8_thread *v8, const uint64_t *fp) {
+    uint64_t function = tm_v8_slot(fp, tm_v8.frame_function), field = (function & ~3ull) + (uint64_t)tm_v8.function_shared;
+    if (tm_likely(function / 4096 == field / 4096) || *astride(v8, function) == function) return load(field);
+    tm_scratch_reset();
+    uint64_t shared = tm_v8_frame_shared(fp);
+    if (shared && tm_v8_forward(function) == function) *astride(v8, function) = function;
+    return shared;
 }
 
-static inline bool same_function(const tm_v8_cached *row, const uint64_t *fp) {
-    uint64_t shared = shared_of(fp);
+static inline bool same_function(tm_v8_thread *v8, const tm_v8_cached *row, const uint64_t *fp) {
+    uint64_t shared = shared_of(v8, fp);
     return shared && row->function == tm_v8_identity_of(shared);
 }
 
@@ -203,15 +210,15 @@ static inline bool is_same_code(const tm_v8_cached *row) {
 }
 
 /* Is the row what this key was decoded to, and is the code still the same? */
-static inline bool holds(const tm_v8_cached *row, const uint64_t *fp, uint64_t a, uint64_t b) {
-    if (tm_unlikely(row->key[0] != a || row->key[1] != b || !same_function(row, fp))) return false;
+static inline bool holds(tm_v8_thread *v8, const tm_v8_cached *row, const uint64_t *fp, uint64_t a, uint64_t b) {
+    if (tm_unlikely(row->key[0] != a || row->key[1] != b || !same_function(v8, row, fp))) return false;
     return is_same_code(row);
 }
 
 /* The row of a key, if it holds for the frame. */
 static inline tm_v8_cached *hit(tm_v8_thread *v8, const uint64_t *fp, uint64_t a, uint64_t b) {
     tm_v8_cached *row = &v8->cache[place(a, b)];
-    if (!holds(row, fp, a, b)) return NULL;
+    if (!holds(v8, row, fp, a, b)) return NULL;
     if (tm_unlikely(row->uses) && --row->uses == 0) {
         row->uses = 1; /* see miss() */
         row->key[0] = 0;
@@ -221,8 +228,8 @@ static inline tm_v8_cached *hit(tm_v8_thread *v8, const uint64_t *fp, uint64_t a
 }
 
 /* Is the function in the frame one that has no script? */
-static inline bool is_builtin(const tm_v8_thread *v8, const uint64_t *fp) {
-    uint64_t shared = v8->no_script ? shared_of(fp) : 0;
+static inline bool is_builtin(tm_v8_thread *v8, const uint64_t *fp) {
+    uint64_t shared = v8->no_script ? shared_of(v8, fp) : 0;
     return shared && load((shared & ~3ull) + (uint64_t)tm_v8.shared_script) == v8->no_script;
 }
 
@@ -536,7 +543,7 @@ static bool note(tm_v8_thread *v8, tm_v8_past *past, const struct callee *callee
         if (row->uses || row == &v8->cache[CACHE_ROWS]) return false;
         step->identity = row->function;
         uint64_t function = tm_v8_slot(fp, tm_v8.frame_function), at = function & ~3ull, field = at + (uint64_t)tm_v8.function_shared;
-        if (tm_is_object(function) && at / 4096 == field / 4096) {
+        if (tm_is_object(function) && (at / 4096 == field / 4096 || *astride(v8, function) == function)) {
             step->function = function;
             step->shared_at = field;
         }
@@ -563,18 +570,18 @@ static bool note(tm_v8_thread *v8, tm_v8_past *past, const struct callee *callee
 }
 
 /* Is the function in the frame still that of the step? */
-static inline bool is_of_step(const tm_v8_step *step, const uint64_t *fp) {
+static inline bool is_of_step(tm_v8_thread *v8, const tm_v8_step *step, const uint64_t *fp) {
     uint64_t function = tm_v8_slot(fp, tm_v8.frame_function), shared;
     if (tm_likely(function && function == step->function)) return step->identity == tm_v8_identity_of(load(step->shared_at));
-    return tm_is_object(function) && (shared = shared_of(fp)) && step->identity == tm_v8_identity_of(shared);
+    return tm_is_object(function) && (shared = shared_of(v8, fp)) && step->identity == tm_v8_identity_of(shared);
 }
 
 /* Is the frame at fp, which is where the step's was, what the step says? */
-static inline bool same_frame(const tm_v8_thread *v8, const tm_v8_step *step, const uint64_t *fp) {
+static inline bool same_frame(tm_v8_thread *v8, const tm_v8_step *step, const uint64_t *fp) {
     if (step->kind <= STEP_ENTRY) return fp[-1] == step->type;
     if (tm_unlikely(TM_V8_IS_TYPED(fp))) return false;
     if (tm_likely(step->kind >= STEP_INTERPRETED)) {
-        if (tm_unlikely(!is_of_step(step, fp))) return false;
+        if (tm_unlikely(!is_of_step(v8, step, fp))) return false;
         if (step->kind == STEP_INTERPRETED)
             return step->bytecode == tm_v8_slot(fp, tm_v8.frame_bytecode) && step->offset == tm_v8_slot(fp, tm_v8.frame_offset);
         return !step->code_at || (load(step->code_at) == step->code && load(step->data_at) == step->data);
@@ -584,7 +591,7 @@ static inline bool same_frame(const tm_v8_thread *v8, const tm_v8_step *step, co
 }
 
 /* From the same start. Every frame is looked at: below one that is as it was, another may have called it. */
-static inline bool as_before(const tm_v8_thread *v8, const tm_v8_past *past, uint64_t entry_sp, uint64_t high) {
+static inline bool as_before(tm_v8_thread *v8, const tm_v8_past *past, uint64_t entry_sp, uint64_t high) {
     const tm_v8_step *step = past->steps, *last = step + past->count - 1;
     const uint64_t *fp = step->fp;
     uintptr_t pc = step->pc;
@@ -619,7 +626,7 @@ static void note_start(const tm_v8_thread *v8, tm_v8_past *past) {
 }
 
 uint32_t tm_v8_as_before(tm_thread *self, const uint64_t *hook) {
-    const tm_v8_thread *v8 = self->v8;
+    tm_v8_thread *v8 = self->v8;
     if (!tm_v8_ready || (uintptr_t)hook < self->stack_low) return 0;
     uint64_t isolate = load(os_thread_pointer() + (uint64_t)(int64_t)tm_v8.tls_isolate);
     const tm_v8_past *past = &v8->past[v8->newest];

@@ -1,5 +1,5 @@
 /**
- * What tracing costs, beside other tracers: prints the tables of the README, in under 20 minutes.
+ * What tracing costs, beside other tracers: prints the tables of the README, in about 17 minutes.
  *
  *   deno run -A bench/overhead.ts [--quick] [--rounds N] [PART…]      (parts: pairs below live programs bun; 3 rounds)
  *

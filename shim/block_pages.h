@@ -211,10 +211,8 @@ static inline __attribute__((always_inline)) void tm_block_put_young(tm_thread *
 
 /* tm_block_take() of a block with nothing special, where every block is recorded. False: it remains to be done. */
 static inline __attribute__((always_inline)) bool tm_block_take_fast(tm_thread *self, uintptr_t address) {
-    if (tm_likely(self->nursery != NULL)) {
-        tm_place *place = tm_place_in(self->nursery, address);
-        if (tm_likely(__atomic_load_n(&place->address, __ATOMIC_RELAXED) == address)) return tm_place_clear(self, place), true;
-    }
+    tm_place *place = tm_place_of(self, address);
+    if (tm_likely(place != NULL)) return tm_place_clear(self, place), true;
     uint64_t word, *line, *page = page_lock_fast(address, &word, &line);
     if (tm_unlikely(!page)) return false;
     unsigned found = entries_with(tags_of_line(line), tag_with(offset_in_page(address)));

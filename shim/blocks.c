@@ -235,8 +235,8 @@ static bool take_from_table(tm_thread *self, uintptr_t address, uint64_t *size, 
 }
 
 bool tm_block_take(tm_thread *self, uintptr_t address, uint64_t *size, uint32_t *node) {
-    tm_place *place = self->nursery ? tm_place_in(self->nursery, address) : NULL;
-    if (place && __atomic_load_n(&place->address, __ATOMIC_RELAXED) == address) {
+    tm_place *place = tm_place_of(self, address);
+    if (place) {
         uint64_t block = __atomic_load_n(&place->block, __ATOMIC_RELAXED);
         *size = tm_place_size(block);
         *node = tm_place_node(block);

@@ -45,6 +45,13 @@ static inline uint32_t tm_place_node(uint64_t block) { return (uint32_t)(block >
 extern uint32_t tm_nurseries_open __attribute__((visibility("hidden")));
 static inline bool tm_nurseries_in_use(void) { return __atomic_load_n(&tm_nurseries_open, __ATOMIC_RELAXED); }
 
+/* The calling thread's own place that has the block; NULL: none has. */
+static inline tm_place *tm_place_of(const tm_thread *self, uintptr_t address) {
+    if (tm_unlikely(!self->nursery)) return NULL;
+    tm_place *place = tm_place_in(self->nursery, address);
+    return __atomic_load_n(&place->address, __ATOMIC_RELAXED) == address ? place : NULL;
+}
+
 /* Into an empty place of the calling thread's own. */
 static inline void tm_place_fill(tm_thread *self, tm_place *place, uintptr_t address, uint64_t size, uint32_t node) {
     __atomic_store_n(&place->block, (uint64_t)node << 32 | size, __ATOMIC_RELAXED);

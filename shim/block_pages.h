@@ -180,21 +180,25 @@ static inline __attribute__((always_inline)) uint64_t *page_lock_fast(uintptr_t 
     return tm_likely(mine) ? page : NULL;
 }
 
-/* tm_block_put(), where every block is recorded; the node is not TM_NODE_MARK. */
-static inline __attribute__((always_inline)) void tm_block_put_fast(tm_thread *self, uintptr_t address, uint64_t size, uint32_t node) {
+/* tm_block_put() or, of a block in a place, tm_block_settle(), where every block is recorded; the node is not TM_NODE_MARK. */
+static inline __attribute__((always_inline)) void tm_block_put_fast(tm_thread *self, uintptr_t address, uint64_t size, uint32_t node,
+                                                                    tm_place *from) {
     uint64_t word, *line, *page;
     if (tm_likely(size < SIZE_ELSEWHERE && (page = page_lock_fast(address, &word, &line)))) {
+        if (from && tm_unlikely(!tm_place_has(from, address))) return page_unlock(page, word);
         line_tags tags = tags_of_line(line);
         unsigned tag = tag_with(offset_in_page(address)), empty = entries_with(tags, 0);
         if (tm_likely(empty && !entries_with(tags, tag))) {
             *first_of(line, empty) = (uint64_t)tag << TAG_SHIFT | (uint64_t)node << NODE_SHIFT | size;
+            if (from) tm_place_empty(from);
             page_unlock(page, word + ONE_BLOCK);
-            tm_account_more(self, (int64_t)size);
+            if (!from) tm_account_more(self, (int64_t)size);
             return;
         }
         page_unlock(page, word);
     }
-    tm_block_put(self, address, size, node);
+    if (from) tm_block_settle(self, from, address, size, node);
+    else tm_block_put(self, address, size, node);
 }
 
 /* The same, or into the thread's nursery. */
@@ -206,7 +210,7 @@ static inline __attribute__((always_inline)) void tm_block_put_young(tm_thread *
     } else if (tm_unlikely(!--self->until_nursery)) {
         tm_nursery_open(self);
     }
-    tm_block_put_fast(self, address, size, node);
+    tm_block_put_fast(self, address, size, node, NULL);
 }
 
 /* tm_block_take() of a block with nothing special, where every block is recorded. False: it remains to be done. */

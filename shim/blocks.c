@@ -145,9 +145,19 @@ static inline int64_t traced_bytes(uint64_t size) {
     return (int64_t)(tm_likely(!tm_sample_bytes) ? size : (uint64_t)((double)size * tm_sample_weight(size)));
 }
 
-/* Puts an entry into a page; *old is the one that was there, or 0. False: no memory. */
-static inline bool page_put(uint64_t *page, unsigned offset, uint64_t fresh, uint64_t *old) {
+typedef enum page_result { PAGE_PUT, PAGE_TAKEN, PAGE_FULL } page_result;
+
+/*
+ * Puts an entry into a page; *old is the one that was there, or 0. `from`: the block's place in a nursery, or NULL. PAGE_TAKEN:
+ * another thread has taken it from there; PAGE_FULL: there was no memory, and it is nowhere any more.
+ */
+static inline page_result page_put(uint64_t *page, uintptr_t address, uint64_t fresh, uint64_t *old, tm_place *from) {
+    unsigned offset = offset_in_page(address);
     uint64_t word = page_lock(page, offset), *slot = NULL;
+    if (from && !tm_place_has(from, address)) {
+        page_unlock(page, word);
+        return PAGE_TAKEN;
+    }
     if (tm_unlikely(!entries_of(word))) {
         unsigned kind = size_of(fresh) < SMALL;
         uint64_t *entries = bucket_new(kind);
@@ -170,8 +180,9 @@ static inline bool page_put(uint64_t *page, unsigned offset, uint64_t fresh, uin
         }
         if (tm_likely(slot != NULL)) *slot = fresh;
     }
+    if (from) tm_place_empty(from);
     page_unlock(page, word);
-    return slot != NULL;
+    return slot ? PAGE_PUT : PAGE_FULL;
 }
 
 /* What does not fit an entry; its size stands in the side table, and where that can be, an entry in its page says so. */
@@ -184,7 +195,7 @@ static __attribute__((noinline)) void put_aside(tm_thread *self, uintptr_t addre
     if (fits_a_page(address)) {
         unsigned offset = offset_in_page(address);
         uint64_t *page = page_of(address, true);
-        if (!page || !page_put(page, offset, entry_with(node, offset, SIZE_ELSEWHERE), &old)) {
+        if (!page || page_put(page, address, entry_with(node, offset, SIZE_ELSEWHERE), &old, NULL) != PAGE_PUT) {
             tm_side_take(MALLOC, address, &size, &node);
             tm_account(self, -traced_bytes(before));
             note_lost();
@@ -195,43 +206,47 @@ static __attribute__((noinline)) void put_aside(tm_thread *self, uintptr_t addre
     tm_account(self, traced_bytes(size) - traced_bytes(before));
 }
 
-void tm_block_put(tm_thread *self, uintptr_t address, uint64_t size, uint32_t node) {
-    if (tm_unlikely(size >= SIZE_ELSEWHERE || !fits_a_page(address))) {
-        put_aside(self, address, size, node);
-        return;
-    }
-    unsigned offset = offset_in_page(address);
+/* A block that fits an entry; by how much what is traced grows. */
+static int64_t put(tm_place *from, uintptr_t address, uint64_t size, uint32_t node) {
     uint64_t *page = page_of(address, true), old = 0, before = 0;
-    if (tm_unlikely(!page || !page_put(page, offset, entry_with(node, offset, size), &old))) {
-        note_lost();
-        return;
-    }
+    page_result result = PAGE_FULL;
+    if (tm_likely(page != NULL)) result = page_put(page, address, entry_with(node, offset_in_page(address), size), &old, from);
+    else if (from) tm_place_empty(from); /* nobody takes it: there is no page to hold */
+    if (tm_unlikely(result == PAGE_FULL)) note_lost();
     if (tm_unlikely(old)) {
         uint32_t old_node;
         before = size_of(old);
         if (before == SIZE_ELSEWHERE && !tm_side_take(MALLOC, address, &before, &old_node)) before = 0;
     }
-    tm_account(self, traced_bytes(size) - traced_bytes(before));
+    bool was_known = from && result != PAGE_TAKEN, is_known = result == PAGE_PUT;
+    return (is_known - was_known) * traced_bytes(size) - traced_bytes(before);
 }
 
-static bool take_from_table(tm_thread *self, uintptr_t address, uint64_t *size, uint32_t *node) {
-    if (tm_likely(fits_a_page(address))) {
-        uint64_t *page = page_of(address, false);
-        if (!page || !count_of(__atomic_load_n(page, __ATOMIC_RELAXED))) return false;
-        unsigned offset = offset_in_page(address);
-        uint64_t word = page_lock(page, offset), *slot = entries_of(word) ? bucket_find(word, offset) : NULL;
-        uint64_t entry = slot ? *slot : 0;
-        if (tm_likely(entry)) word = bucket_remove(word, slot);
-        page_unlock(page, word);
-        if (!entry) return false;
-        *size = size_of(entry);
-        *node = node_of(entry);
-        if (tm_unlikely(*size == SIZE_ELSEWHERE) && !tm_side_take(MALLOC, address, size, node)) return false;
-    } else if (!tm_side_take(MALLOC, address, size, node)) {
-        return false;
-    }
-    tm_account(self, -traced_bytes(*size));
-    return true;
+void tm_block_put(tm_thread *self, uintptr_t address, uint64_t size, uint32_t node) {
+    if (tm_unlikely(size >= SIZE_ELSEWHERE || !fits_a_page(address))) put_aside(self, address, size, node);
+    else tm_account(self, put(NULL, address, size, node));
+}
+
+void tm_block_settle(tm_thread *self, tm_place *from, uintptr_t address, uint64_t size, uint32_t node) {
+    tm_account(self, put(from, address, size, node));
+}
+
+/* Of a block that is in no nursery of the thread's own; to `take` it is to forget it. */
+static bool look_up(uintptr_t address, bool take, uint64_t *size, uint32_t *node) {
+    if (tm_unlikely(!fits_a_page(address))) return (take ? tm_side_take : tm_side_find)(MALLOC, address, size, node);
+    bool young = tm_nurseries_in_use();
+    uint64_t *page = page_of(address, young);
+    if (!page || (!young && !count_of(__atomic_load_n(page, __ATOMIC_RELAXED)))) return false;
+    unsigned offset = offset_in_page(address);
+    uint64_t word = page_lock(page, offset), *slot = entries_of(word) ? bucket_find(word, offset) : NULL;
+    uint64_t entry = slot ? *slot : 0;
+    if (tm_unlikely(!entry)) young = young && tm_nurseries_find(address, take, size, node);
+    else if (take) word = bucket_remove(word, slot);
+    page_unlock(page, word);
+    if (tm_unlikely(!entry)) return young;
+    *size = size_of(entry);
+    *node = node_of(entry);
+    return tm_likely(*size != SIZE_ELSEWHERE) || (take ? tm_side_take : tm_side_find)(MALLOC, address, size, node);
 }
 
 bool tm_block_take(tm_thread *self, uintptr_t address, uint64_t *size, uint32_t *node) {
@@ -243,30 +258,12 @@ bool tm_block_take(tm_thread *self, uintptr_t address, uint64_t *size, uint32_t 
         tm_place_clear(self, place);
         return true;
     }
-    if (take_from_table(self, address, size, node)) return true;
-    if (!tm_nurseries_in_use()) return false;
-    /* Blocks go from nurseries to the table: one that did so meanwhile is there. */
-    return tm_nurseries_take(self, address, size, node) || take_from_table(self, address, size, node);
+    if (!look_up(address, true, size, node)) return false;
+    tm_account(self, -traced_bytes(*size));
+    return true;
 }
 
-static bool find_in_table(uintptr_t address, uint64_t *size, uint32_t *node) {
-    if (!fits_a_page(address)) return tm_side_find(MALLOC, address, size, node);
-    uint64_t *page = page_of(address, false);
-    if (!page) return false;
-    unsigned offset = offset_in_page(address);
-    uint64_t word = page_lock(page, offset);
-    const uint64_t *slot = entries_of(word) ? bucket_find(word, offset) : NULL;
-    uint64_t entry = slot ? *slot : 0;
-    page_unlock(page, word);
-    *size = size_of(entry);
-    *node = node_of(entry);
-    return entry && (*size != SIZE_ELSEWHERE || tm_side_find(MALLOC, address, size, node));
-}
-
-bool tm_block_find(uintptr_t address, uint64_t *size, uint32_t *node) {
-    if (find_in_table(address, size, node)) return true;
-    return tm_nurseries_in_use() && (tm_nurseries_find(address, size, node) || find_in_table(address, size, node));
-}
+bool tm_block_find(uintptr_t address, uint64_t *size, uint32_t *node) { return look_up(address, false, size, node); }
 
 /* ---- all blocks at one moment ---- */
 

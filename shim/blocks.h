@@ -17,6 +17,9 @@
 
 /* Records a block; replaces one at the same address, which the tracer must have missed the end of. */
 void tm_block_put(tm_thread *self, uintptr_t address, uint64_t size, uint32_t node);
+/* The same with a block in a place of the thread's nursery, which is emptied; nothing, if another thread has emptied it. */
+struct tm_place;
+void tm_block_settle(tm_thread *self, struct tm_place *from, uintptr_t address, uint64_t size, uint32_t node);
 /* Forgets the block, if it is known. */
 bool tm_block_take(tm_thread *self, uintptr_t address, uint64_t *size, uint32_t *node);
 

@@ -45,19 +45,16 @@ static void close_empty(tm_nursery *nursery, uint32_t again) {
     if (!owner->nursery) return;
     owner->nursery = NULL;
     owner->until_nursery = again;
-    __atomic_sub_fetch(&tm_nurseries_open, 1, __ATOMIC_RELAXED);
+    __atomic_sub_fetch(&tm_nurseries_open, 1, __ATOMIC_RELEASE);
 }
 
 /* By the thread whose place it is, or with the gate closed. `missed`: a block there was freed, which the tracer did not see. */
 static void move_to_table(tm_thread *owner, tm_place *place, uintptr_t missed) {
-    uint64_t found = __atomic_load_n(&place->address, __ATOMIC_ACQUIRE);
-    uint64_t address = found & ~TM_MOVES; /* with the gate closed: its thread was interrupted for good while it did this */
-    if (!address || !__atomic_compare_exchange_n(&place->address, &found, address | TM_MOVES, false, __ATOMIC_ACQUIRE, __ATOMIC_ACQUIRE))
-        return; /* another thread has just freed it */
-    uint64_t block = __atomic_load_n(&place->block, __ATOMIC_RELAXED);
+    uint64_t address = __atomic_load_n(&place->address, __ATOMIC_ACQUIRE), block = __atomic_load_n(&place->block, __ATOMIC_RELAXED);
+    if (!address) return; /* another thread has just freed it */
+    if (tm_likely(address != missed)) return tm_block_put_fast(owner, address, tm_place_size(block), tm_place_node(block), place);
+    tm_place_empty(place);
     tm_account_less(owner, (int64_t)tm_place_size(block));
-    if (tm_likely(address != missed)) tm_block_put_fast(owner, address, tm_place_size(block), tm_place_node(block));
-    __atomic_store_n(&place->address, 0, __ATOMIC_RELEASE);
 }
 
 static void move_all(tm_nursery *nursery) {
@@ -81,45 +78,18 @@ bool tm_nursery_make_room(tm_thread *self, tm_place *place, uintptr_t address) {
 
 static uint32_t nurseries_now(void) { return __atomic_load_n(&nursery_count, __ATOMIC_ACQUIRE); }
 
-/* Waits while the block is on its way to the table. */
-static void await_move(const tm_place *place, uintptr_t address) {
-    for (unsigned spins = 1; __atomic_load_n(&place->address, __ATOMIC_ACQUIRE) == (address | TM_MOVES); spins++) {
-        if (spins & 63) __builtin_ia32_pause();
-        else os_yield();
-    }
-}
-
-bool tm_nurseries_take(tm_thread *self, uintptr_t address, uint64_t *size, uint32_t *node) {
+bool tm_nurseries_find(uintptr_t address, bool take, uint64_t *size, uint32_t *node) {
     for (uint32_t i = 0, count = nurseries_now(); i < count; i++) {
         tm_place *place = tm_place_in(nurseries[i], address);
-        uint64_t found = __atomic_load_n(&place->address, __ATOMIC_ACQUIRE);
-        if (tm_likely((found & ~TM_MOVES) != address)) continue;
-        uint64_t block = __atomic_load_n(&place->block, __ATOMIC_RELAXED);
-        found = address;
-        if (!__atomic_compare_exchange_n(&place->address, &found, 0, false, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE)) {
-            await_move(place, address);
-            return false;
-        }
+        if (tm_likely(!tm_place_has(place, address))) continue;
+        uint64_t block = __atomic_load_n(&place->block, __ATOMIC_ACQUIRE);
+        if (!tm_place_has(place, address)) return false; /* its thread has freed it meanwhile, for which it needs no lock */
+        *size = tm_place_size(block);
+        *node = tm_place_node(block);
+        if (!take) return true;
+        tm_place_empty(place);
         /* A block that goes through other hands costs more here than in the table. */
         __atomic_sub_fetch(&nurseries[i]->credit, 1, __ATOMIC_RELAXED);
-        *size = tm_place_size(block);
-        *node = tm_place_node(block);
-        tm_account_less(self, (int64_t)*size);
-        return true;
-    }
-    return false;
-}
-
-bool tm_nurseries_find(uintptr_t address, uint64_t *size, uint32_t *node) {
-    for (uint32_t i = 0, count = nurseries_now(); i < count; i++) {
-        tm_place *place = tm_place_in(nurseries[i], address);
-        uint64_t found = __atomic_load_n(&place->address, __ATOMIC_ACQUIRE);
-        if (tm_likely((found & ~TM_MOVES) != address)) continue;
-        uint64_t block = __atomic_load_n(&place->block, __ATOMIC_ACQUIRE);
-        await_move(place, address);
-        if (__atomic_load_n(&place->address, __ATOMIC_ACQUIRE) != address) return false;
-        *size = tm_place_size(block);
-        *node = tm_place_node(block);
         return true;
     }
     return false;

@@ -333,7 +333,7 @@ static void visit_page(uint64_t *page, tm_block_visitor *each, void *context) {
     uint64_t copy[1 << OFFSET_BITS], word;
     for (unsigned spins = 1;; spins++) {
         word = __atomic_load_n(page, __ATOMIC_RELAXED) & ~LOCKED;
-        if (!word || (word & EPOCH) == tm_page_epoch) return;
+        if (!entries_of(word) || (word & EPOCH) == tm_page_epoch) return;
         if (__atomic_compare_exchange_n(page, &word, word | LOCKED, true, __ATOMIC_ACQUIRE, __ATOMIC_RELAXED)) break;
         if (!(spins & 63)) os_yield();
     }

@@ -231,12 +231,23 @@ void tm_block_settle(tm_thread *self, tm_place *from, uintptr_t address, uint64_
     tm_account(self, put(from, address, size, node));
 }
 
+/* Nor is anybody about to put one there. */
+static inline bool has_no_blocks(const uint64_t *page) {
+    uint64_t word = page ? __atomic_load_n(page, __ATOMIC_ACQUIRE) : 0;
+    return !(word & LOCKED) && !count_of(word);
+}
+
 /* Of a block that is in no nursery of the thread's own; to `take` it is to forget it. */
 static bool look_up(uintptr_t address, bool take, uint64_t *size, uint32_t *node) {
     if (tm_unlikely(!fits_a_page(address))) return (take ? tm_side_take : tm_side_find)(MALLOC, address, size, node);
     bool young = tm_nurseries_in_use();
-    uint64_t *page = page_of(address, young);
-    if (!page || (!young && !count_of(__atomic_load_n(page, __ATOMIC_RELAXED)))) return false;
+    uint64_t *page = page_of(address, false);
+    if (has_no_blocks(page)) {
+        /* What went to the table meanwhile is there now. Only what a nursery has is worth a page to be held. */
+        young = young && tm_nurseries_find(address, false, size, node);
+        page = page_of(address, young);
+        if (!page || (!young && has_no_blocks(page))) return false;
+    }
     unsigned offset = offset_in_page(address);
     uint64_t word = page_lock(page, offset), *slot = entries_of(word) ? bucket_find(word, offset) : NULL;
     uint64_t entry = slot ? *slot : 0;

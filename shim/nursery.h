@@ -74,7 +74,7 @@ void tm_nursery_open(tm_thread *self);
 /* Empties a place of the calling thread's own for a block. False: too many blocks stay, and it has no nursery any more. */
 bool tm_nursery_make_room(tm_thread *self, tm_place *place, uintptr_t address);
 
-/* Looks in all nurseries, while the page of the address is held; to `take` the block empties its place. */
+/* Looks in all nurseries. To `take` the block, which empties its place, the page of the address must be held. */
 bool tm_nurseries_find(uintptr_t address, bool take, uint64_t *size, uint32_t *node);
 
 /* With the gate closed: all blocks go to the table, or are forgotten. Nobody has one until some time later. */

@@ -196,21 +196,21 @@ function programs(): void {
     ? ["JSON"]
     : ["Uint8Array churn", "Uint8Array churn, 30 frames deep", "TextEncoder churn", "HTTP server", "JSON"]
       .concat("hashing files", "sqlite inserts", "zlib");
-  const again = { name: "untraced again", command: [runtime, "run", "-A", script] };
+  const command = [runtime, "run", "-A", script], again = { name: "untraced again", command };
   const variants: readonly (Variant & { readonly command: readonly string[] })[] = [
-    { ...untraced, command: [runtime, "run", "-A", script] },
+    { ...untraced, command },
     ...[1, 25].map((nframe) => ({
       name: preloaded(nframe).name,
       command: [runtime, "run", "-A", cli(), "run", ...traceOptions(nframe), script],
     })),
     again,
-    { ...empty, command: [runtime, "run", "-A", script] },
+    { ...empty, command },
     {
       name: "ours, 25 frames, sampled at 512 KiB",
       command: [runtime, "run", "-A", cli(), "run", "--sample", "512KiB", ...traceOptions(25), script],
     },
     { name: "V8's sampling profiler", command: [runtime, "run", "-A", `--preload=${file("v8_sampling.ts")}`, script] },
-    { ...heaptrack, slow: true, command: [runtime, "run", "-A", script] },
+    { ...heaptrack, slow: true, command },
   ];
   const cases = Object.fromEntries(names.map((name) => [name, [name, quick ? "0.02" : "1"]]));
   const turns = quick ? 1 : 2 * rounds + 1;
@@ -219,11 +219,11 @@ function programs(): void {
   table("Whole programs: times as long as untraced", [
     head,
     ...Object.entries(times).map(([name, all]) => {
-      const first = all[untraced.name]!, second = all[again.name]!;
-      const ratios = (variant: Variant) =>
-        all[variant.name]?.map((time, round) =>
-          variant === again ? time / first[round]! : time / ((first[round]! + second[round]!) / 2)
-        );
+      const first = all[untraced.name]!, means = first.map((time, round) => (time + all[again.name]![round]!) / 2);
+      const ratios = (variant: Variant) => {
+        const base = variant === again ? first : means;
+        return all[variant.name]?.map((time, round) => time / base[round]!);
+      };
       const cells = variants.slice(1).map(ratios).map((of) => of ? median(of).toFixed(2) : "–");
       return [name, `${median(first).toFixed(0)} ms`, ...cells];
     }),

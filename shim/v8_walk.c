@@ -185,13 +185,19 @@ static __attribute__((noinline)) tm_v8_cached *miss(tm_v8_thread *v8, const uint
 static inline uint64_t *astride(tm_v8_thread *v8, uint64_t function) { return &v8->astride[tm_hash64(function) % TM_V8_ASTRIDE]; }
 
 /*
- * What the function slot leads to; 0: to nothing. A frame that is being deoptimised has placeholders for what is yet to be
- * made, its function among them, and V8 has those at the end of a page, with nothing to be read behind it. They are never
- * moved: where a function was, there is none of them.
+ * Where what may be a function has its SharedFunctionInfo; 0: that cannot be read at once. A frame that is being deoptimised has
+ * placeholders for what is yet to be made, its function among them, and V8 has those at the end of a page, with nothing to be
+ * read behind it. They are never moved: where a function was, there is none of them.
  */
+static inline uint64_t shared_at(tm_v8_thread *v8, uint64_t function) {
+    uint64_t field = (function & ~3ull) + (uint64_t)tm_v8.function_shared;
+    return tm_likely(function / 4096 == field / 4096) || *astride(v8, function) == function ? field : 0;
+}
+
+/* What the function slot leads to; 0: to nothing. */
 static inline uint64_t shared_of(tm_v8_thread *v8, const uint64_t *fp) {
-    uint64_t function = tm_v8_slot(fp, tm_v8.frame_function), field = (function & ~3ull) + (uint64_t)tm_v8.function_shared;
-    if (tm_likely(function / 4096 == field / 4096) || *astride(v8, function) == function) return load(field);
+    uint64_t function = tm_v8_slot(fp, tm_v8.frame_function), at = shared_at(v8, function);
+    if (tm_likely(at)) return load(at);
     tm_scratch_reset();
     uint64_t shared = tm_v8_frame_shared(fp);
     if (shared && tm_v8_forward(function) == function) *astride(v8, function) = function;
@@ -542,11 +548,9 @@ static bool note(tm_v8_thread *v8, tm_v8_past *past, const struct callee *callee
     } else if (row) {
         if (row->uses || row == &v8->cache[CACHE_ROWS]) return false;
         step->identity = row->function;
-        uint64_t function = tm_v8_slot(fp, tm_v8.frame_function), at = function & ~3ull, field = at + (uint64_t)tm_v8.function_shared;
-        if (tm_is_object(function) && (at / 4096 == field / 4096 || *astride(v8, function) == function)) {
-            step->function = function;
-            step->shared_at = field;
-        }
+        uint64_t function = tm_v8_slot(fp, tm_v8.frame_function), at = tm_is_object(function) ? shared_at(v8, function) : 0;
+        step->function = at ? function : 0;
+        step->shared_at = at;
         if (row->key[0] == pc && row->key[1] == KEY_COMPILED) {
             step->kind = STEP_COMPILED;
             if (row->stream) {
